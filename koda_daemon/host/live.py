@@ -186,8 +186,8 @@ class LiveSession:
             self._rest()
 
     def _rest(self) -> None:
-        """Lets go of what only a turn needs, when nobody looks and none runs."""
-        if not self.clients and self.turn is None and "context" in self.__dict__:
+        """Lets go of what only a turn needs, when all clients have left and none runs."""
+        if self.left_at is not None and self.turn is None and "context" in self.__dict__:
             self.context.release()
 
     @property

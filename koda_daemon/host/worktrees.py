@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from msgspec import Struct
 
 from koda_daemon.agent.events import ErrorData
@@ -23,7 +23,6 @@ from koda_daemon.coding.checkpoints import Checkpoints, display
 from koda_daemon.host.changes_map import turns_of
 from koda_daemon.host.events import BranchCreated, SessionError
 from koda_daemon.host.lease import writes
-from koda_daemon.host.rewind import whole
 from koda_daemon.host.worktrees_folder import BranchFolder, lost_commits, make_folder, remove_folder
 from koda_daemon.session.nodes import Branch, Origin, SessionInfo, TurnRecord, timestamp
 from koda_daemon.session.queries import row_of
@@ -70,6 +69,7 @@ async def make(live: LiveSession, from_id: str | None, *, label: str | None = No
     name = label or branch_id[-6:]
     own = live.files.checkpoints.folder
     folder = await own.work(lambda git: make_folder(git, host.home, workspace, name))
+    session_id: str | None = None
     try:
         points = Checkpoints(host.checkpoints, Path(folder.path), main=workspace)
         await points.unfold(state)
@@ -86,7 +86,10 @@ async def make(live: LiveSession, from_id: str | None, *, label: str | None = No
         )
         await live.session.put_branch(branch)
     except BaseException:
-        await whole(own.work(lambda git: remove_folder(git, workspace, host.home, folder)))
+        with CancelScope(shield=True):
+            await own.work(lambda git: remove_folder(git, workspace, host.home, folder))
+            if session_id is not None:
+                await host.sessions.delete(session_id)
         raise
     live.emit(BranchCreated(node_id=from_id, branch_id=branch_id, from_id=from_id))
     return Made(branch_id=branch_id, session_id=session_id, workspace=folder.path)
@@ -205,10 +208,11 @@ async def remove(live: LiveSession, branch_id: str, *, force: bool = False) -> N
             raise
         await _remove_orphan(live, branch_id)
         return
-    child.need_idle()
-    if not force:
-        await refuse_loss(child)
-    await _take_down(home, child, branch_id)
+    async with child.admission:  # no prompt comes in between
+        child.need_idle()
+        if not force:
+            await refuse_loss(child)
+        await _take_down(home, child, branch_id)
     gone = "The branch was removed; its conversation is in the session that it grew from."
     child.emit(SessionError(error=ErrorData(kind="session.notFound", message=gone, retryable=False)))
     await child.claim()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,6 +16,9 @@ from koda_daemon.session.memory import Memory
 from koda_daemon.session.nodes import Branch, Node, QueuedPrompt, SessionInfo, TurnRecord
 from koda_daemon.session.store import Store
 from koda_daemon.session.tree import Tree
+
+PAGE = 500
+"""Nodes that are read at a time."""
 
 
 class SessionView:
@@ -115,8 +119,9 @@ class SessionView:
         entries = [self.tree[id_] for id_ in ids]
         found = {id_: self._cache.get(self._sid, id_) for id_ in ids}
         missing = [id_ for id_, node in found.items() if node is None]
-        if missing:
-            for node, size in await self._store.read(lambda c: queries.read_nodes(c, self._sid, missing)):
+        for start in range(0, len(missing), PAGE):  # so that other jobs of the store get their turn
+            page = missing[start : start + PAGE]
+            for node, size in await self._store.read(partial(queries.read_nodes, sid=self._sid, ids=page)):
                 self._cache.put(self._sid, node, size)
                 found[node.id] = node
         result: list[Node] = []

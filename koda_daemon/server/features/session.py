@@ -79,9 +79,19 @@ async def nodes(face: Face, params: p.SessionNodesParams) -> p.SessionNodesResul
     if params.ids is not None:
         found = await live.session.nodes(params.ids)
         return p.SessionNodesResult(nodes=_labelled(live, found))
-    page = await live.session.path(before=params.cursor, limit=params.limit)
+    page = await _older(live, params.cursor, params.limit)
     older = bool(page) and page[0].parent_id is not None
     return p.SessionNodesResult(nodes=_labelled(live, page), cursor=page[0].id if older else None)
+
+
+async def _older(live: LiveSession, cursor: str | None, limit: int) -> list[Node]:
+    """A page of the path; a cursor that is not on it (any more) has expired."""
+    try:
+        return await live.session.path(before=cursor, limit=limit)
+    except KodaError as error:
+        if cursor is None or error.kind != "node.notFound":
+            raise
+        raise KodaError("cursor.expired", "The head has moved; open the session again.", path="$.cursor") from None
 
 
 def _labelled(live: LiveSession, found: list[Node]) -> tuple[Node, ...]:
