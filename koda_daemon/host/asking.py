@@ -10,6 +10,7 @@ import msgspec
 
 from koda_daemon.ai.messages import UserBlock
 from koda_daemon.host.live import LiveSession
+from koda_daemon.host.prompts import prompt
 
 
 async def ask(
@@ -21,7 +22,7 @@ async def ask(
 ) -> AsyncGenerator[dict[str, Any]]:
     """Prompts, and yields the session's events (protocol/README.md, Events) as they come, up to the ``turn.ended``.
 
-    Leaving the loop early (with ``aclosing``) cancels the turn. Raises what ``LiveSession.prompt`` raises.
+    Leaving the loop early (with ``aclosing``) cancels the turn. Raises what ``host.prompts.prompt`` raises.
     """
     news = anyio.Event()
 
@@ -32,7 +33,7 @@ async def ask(
     assert cursor is not None, "a log can always be followed from now on"
     turn_id = None
     try:
-        turn_id = (await session.prompt(content, model=model, options=options)).turn_id
+        turn_id = (await prompt(session, content, model=model, options=options)).turn_id
         while True:
             while (encoded := cursor.pull()) is not None:
                 event: dict[str, Any] = msgspec.json.decode(encoded)
@@ -45,4 +46,4 @@ async def ask(
     finally:
         cursor.close()
         if turn_id is not None:
-            session.cancel(turn_id)
+            session.turns.cancel(turn_id)

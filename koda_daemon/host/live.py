@@ -1,4 +1,4 @@
-"""LiveSession: one open session - its log, its running turn, its queue, the clients that watch it."""
+"""LiveSession: one open session - its log, its turns, the clients that watch it, and the head of its tree."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import asyncio
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import anyio
-import msgspec
 from msgspec import Struct
 
 from koda_daemon.agent.events import Event
-from koda_daemon.ai.messages import TextBlock, UserBlock, UserMessage, text_of
+from koda_daemon.ai.messages import UserBlock, UserMessage
 from koda_daemon.ai.provider import Model
 from koda_daemon.base.errors import KodaError
 from koda_daemon.base.ids import new_id
@@ -22,14 +20,14 @@ from koda_daemon.coding.settings import Settings
 from koda_daemon.coding.workspace import Workspace
 from koda_daemon.host.approvals import Approvals
 from koda_daemon.host.clients import Client, Editors
-from koda_daemon.host.events import HeadMoved, LabelChanged, QueueChanged, SessionChanged
+from koda_daemon.host.events import HeadMoved, LabelChanged, SessionChanged
 from koda_daemon.host.follow import events_of
 from koda_daemon.host.lease import writes
 from koda_daemon.host.log import EventLog
-from koda_daemon.host.options import check_options
 from koda_daemon.host.told import Told
+from koda_daemon.host.turns import Turns
 from koda_daemon.session.memory import Changes
-from koda_daemon.session.nodes import Node, QueuedPrompt, TurnRecord, timestamp
+from koda_daemon.session.nodes import Node, TurnRecord, timestamp
 from koda_daemon.session.session import Session
 
 if TYPE_CHECKING:
@@ -37,20 +35,8 @@ if TYPE_CHECKING:
     from koda_daemon.coding.tools import Tools
     from koda_daemon.host.changes_track import SessionFiles
     from koda_daemon.host.host import Host
-    from koda_daemon.host.turn import Turn, TurnOutcome
+    from koda_daemon.host.turn import Turn
     from koda_daemon.mom.context import ContextManager
-
-Delivery = Literal["auto", "steer", "queue", "reject"]
-
-TITLE_LENGTH = 80
-OUTCOMES_KEPT = 32
-
-
-class Admission(Struct, rename="camel", frozen=True, kw_only=True):
-    """What became of a prompt. It is durable."""
-
-    turn_id: str
-    status: Literal["started", "queued", "steered"]
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
@@ -74,9 +60,7 @@ class LiveSession:
         self.clients: list[Client] = []
         self.left_at: float | None = None
         """When the last client went (of time.monotonic()); None while there are any, and when there were none."""
-        self.turn: Turn | None = None
-        self._own_turns: set[str] = set()
-        """Turns that this daemon has stored as running and has not yet seen end."""
+        self.turns = Turns(self)
         self.told = Told(session.head_id)
         self.log = EventLog(session.id, seq, limit=settings.connection.outbox_bytes, told=self.told.take)
         session.on_changes = self._follow
@@ -86,8 +70,6 @@ class LiveSession:
         self.executor = host.executor(Path(session.cwd), settings)
         self.policy = host.policy(Path(session.cwd), settings, self.executor)
         self._context_files = surroundings.context_files
-        self._outcomes: dict[str, TurnOutcome] = {}
-        self._waiting: dict[str, anyio.Event] = {}
         self.admission = asyncio.Lock()
 
     # Made at first use, and so are the imports behind them: whoever opens a session does not wait for its first turn.
@@ -126,11 +108,6 @@ class LiveSession:
         found = await self.workspace.read(self.workspace.resolve(uri))
         return found.data if isinstance(found, BinaryFile) else found.text.encode()
 
-    def _new_turn(self, turn_id: str, model: Model, options: dict[str, Any]) -> Turn:
-        from koda_daemon.host.turn import Turn
-
-        return Turn(self, turn_id, model, options)
-
     # other daemons
 
     async def mend(self) -> None:
@@ -146,7 +123,7 @@ class LiveSession:
     @property
     def foreign_turns(self) -> bool:
         """Whether a turn runs that is not ours: another daemon's, or one that a dead daemon has left."""
-        return any(turn.turn_id not in self._own_turns for turn in self.session.running)
+        return any(turn.turn_id not in self.turns.own for turn in self.session.running)
 
     # Both under ``admission``: what we did ourselves is told before what another daemon did after it.
 
@@ -163,7 +140,7 @@ class LiveSession:
     async def claim(self, *, patient: bool = False) -> None:
         """As ``Session.claim``, for whoever is about to write. Raises ``session.locked``."""
         async with self.admission:
-            await self.session.claim(keep=frozenset(self._own_turns), patient=patient)
+            await self.session.claim(keep=self.turns.own, patient=patient)
 
     def _follow(self, changes: Changes) -> None:
         if self.turn is not None:  # it was taken for dead and another daemon has gone on: it ends before that is told
@@ -202,254 +179,32 @@ class LiveSession:
 
     # facts
 
-    def emit(self, event: Event) -> None:
-        self.log.append(event)
-
     @property
-    def model(self) -> Model:
-        return self.host.models.model(self.session.model)
+    def turn(self) -> Turn | None:
+        """The running turn."""
+        return self.turns.running
 
-    # prompts
-
-    @writes
-    async def prompt(
-        self,
-        content: str | list[UserBlock],
-        *,
-        delivery: Delivery = "auto",
-        model: str | None = None,
-        options: dict[str, Any] | None = None,
-        request_id: str | None = None,
-    ) -> Admission:
-        """Takes a prompt: starts a turn, queues it, or lets it steer the running turn. Durable when it returns.
-
-        A repeated ``request_id`` gives the first answer. Raises ``turn.busy`` (delivery ``reject``), ``model.unknown``,
-        ``params.invalid``.
-        """
-        blocks = _blocks(content)
-        async with self.admission:
-            if request_id is not None and (known := await self.session.recall(request_id)) is not None:
-                return msgspec.convert(known, Admission)
-            chosen = self.host.models.model(model or self.session.model)
-            check_options(self.host, options)
-            if self.turn is None and not self.session.queue:
-                return await self._start(blocks, new_id(), chosen, options or {}, request_id)
-            if self.turn is not None and delivery == "reject":
-                raise KodaError(
-                    "turn.busy", "A turn is running.", retryable=True, user_action="Wait, steer or queue the prompt."
-                )
-            steer = self.turn is not None and delivery == "steer"
-            waiting = QueuedPrompt(
-                turn_id=new_id(),
-                content=blocks,
-                created_at=timestamp(),
-                model=model,
-                options=options,
-                delivery="steer" if steer else "queue",
-            )
-            admission = Admission(
-                turn_id=self.turn.id if steer and self.turn else waiting.turn_id,
-                status="steered" if steer else "queued",
-            )
-            await self.session.enqueue(waiting, request=_remember(request_id, admission))
-            self.queue_changed()
-            if self.turn is None:  # it ended while the prompt was being stored
-                await self._start_next()
-            return admission
-
-    @writes
-    async def retry(self, *, model: str | None = None, options: dict[str, Any] | None = None) -> Admission:
-        """The last turn again, as a sibling branch from the same parent. Raises ``turn.busy``, ``turn.notFound``."""
-        async with self.admission:
-            self.need_idle()
-            last = self.last_prompt()
-            prompt = (await self.session.nodes([last]))[0] if last is not None else None
-            if prompt is None or not isinstance(prompt.message, UserMessage):
-                raise KodaError("turn.notFound", "There is no turn to retry.")
-            chosen = self.host.models.model(model or self.session.model)
-            await self.set_head(prompt.parent_id)
-            return await self._start(prompt.message.content, new_id(), chosen, options or {})
-
-    @writes
-    async def continue_(self, *, model: str | None = None, options: dict[str, Any] | None = None) -> Admission:
-        """Goes on from the head without new text. Raises ``turn.busy``, ``turn.notFound``."""
-        async with self.admission:
-            self.need_idle()
-            if self.session.head_id is None:
-                raise KodaError("turn.notFound", "There is nothing to continue.")
-            chosen = self.host.models.model(model or self.session.model)
-            record = TurnRecord(
-                turn_id=new_id(),
-                status="running",
-                parent_id=self.session.head_id,
-                model=chosen.ref,
-                created_at=timestamp(),
-            )
-            self._own_turns.add(record.turn_id)
-            await self.session.start_turn(record)
-            self._run(self._new_turn(record.turn_id, chosen, options or {}), None)
-            return Admission(turn_id=record.turn_id, status="started")
-
-    async def _start(
-        self,
-        content: tuple[UserBlock, ...],
-        turn_id: str,
-        model: Model,
-        options: dict[str, Any],
-        request_id: str | None = None,
-        *,
-        dequeue: str | None = None,
-    ) -> Admission:
-        node = self.user_node(content, turn_id)
-        admission = Admission(turn_id=turn_id, status="started")
-        record = TurnRecord(
-            turn_id=turn_id,
-            status="running",
-            user_node_id=node.id,
-            parent_id=node.parent_id,
-            model=model.ref,
-            created_at=node.created_at,
-        )
-        self._own_turns.add(turn_id)
-        with anyio.CancelScope(shield=True):
-            await self.append(node, turn=record, dequeue=dequeue, request=_remember(request_id, admission))
-        self._run(self._new_turn(turn_id, model, options), node)
-        if dequeue is not None:
-            self.queue_changed()
-        if self.session.info.title is None:
-            self.host.start(self._name_after, text_of(content))
-        return admission
-
-    def _run(self, turn: Turn, node: Node | None) -> None:
-        self.turn = turn
-        self.host.start(self._run_turn, turn, node)
-
-    async def _run_turn(self, turn: Turn, node: Node | None) -> None:
-        for client in self.clients:
-            self.host.start(client.turn_started, self, turn.id)
-        try:
-            await turn.run(node)
-        finally:
-            self.turn = None
-            self._own_turns.discard(turn.id)
-            self.policy.end_turn()
-            self._settle(turn.id, turn.outcome)
-            self._rest()
-            missed, self._missed = self._missed, []
-            for changes in missed:
-                self._follow(changes)
-            if self.session.info.origin is not None:
-                self.host.start(self._bring_home)
-            if turn.outcome is not None:
-                for client in self.clients:
-                    self.host.start(client.turn_ended, turn.outcome)
-        async with self.admission:
-            if self.turn is None:
-                await self._start_next()
+    def turn_over(self) -> None:
+        """For the turn that has ended."""
+        self.policy.end_turn()
+        self._rest()
+        missed, self._missed = self._missed, []
+        for changes in missed:
+            self._follow(changes)
+        if self.session.info.origin is not None:
+            self.host.start(self._bring_home)
 
     async def _bring_home(self) -> None:
         from koda_daemon.host.worktrees import bring_home
 
         await bring_home(self)
 
-    async def _start_next(self) -> None:
-        """Starts the turn of the oldest waiting prompt. A model that is gone falls back to the session's own."""
-        waiting = self.next_queued(None)
-        if waiting is None:
-            return
-        try:
-            model = self.host.models.model(waiting.model or self.session.model)
-        except KodaError:
-            model = self.model
-        await self._start(waiting.content, waiting.turn_id, model, waiting.options or {}, dequeue=waiting.turn_id)
+    def emit(self, event: Event) -> None:
+        self.log.append(event)
 
-    async def _name_after(self, text: str) -> None:
-        title = " ".join(text.split())[:TITLE_LENGTH]
-        if title:
-            await self.rename(title)
-
-    async def outcome(self, turn_id: str) -> TurnOutcome:
-        """Waits for the end of a turn that runs or is queued. Raises ``turn.notFound``."""
-        known = self._outcomes.get(turn_id)
-        if known is None:
-            running = self.turn is not None and self.turn.id == turn_id
-            if not running and all(prompt.turn_id != turn_id for prompt in self.session.queue):
-                raise KodaError("turn.notFound", f"Turn {turn_id} is not running.")
-            waiting = self._waiting.setdefault(turn_id, anyio.Event())
-            await waiting.wait()
-            known = self._outcomes.get(turn_id)
-            if known is None:
-                raise KodaError("turn.notFound", "The prompt was taken out of the queue.")
-        return known
-
-    def _settle(self, turn_id: str, outcome: TurnOutcome | None) -> None:
-        if outcome is not None:
-            self._outcomes[turn_id] = outcome
-            while len(self._outcomes) > OUTCOMES_KEPT:
-                del self._outcomes[next(iter(self._outcomes))]
-        waiting = self._waiting.pop(turn_id, None)
-        if waiting is not None:
-            waiting.set()
-
-    def cancel(self, turn_id: str | None = None) -> bool:
-        """Cancels the running turn (or only if it is ``turn_id``); False when there was none."""
-        if self.turn is None or turn_id not in (None, self.turn.id):
-            return False
-        self.turn.cancel()
-        return True
-
-    def cancel_tool(self, call_id: str) -> bool:
-        return self.turn is not None and self.turn.cancel_tool(call_id)
-
-    # the queue
-
-    def next_queued(self, delivery: Literal["queue", "steer"] | None) -> QueuedPrompt | None:
-        """The oldest waiting prompt of a kind (None: of any)."""
-        return next((prompt for prompt in self.session.queue if delivery in (None, prompt.delivery)), None)
-
-    def queue_changed(self) -> None:
-        self.emit(QueueChanged(queue=tuple(self.session.queue)))
-
-    @writes
-    async def update_queued(
-        self,
-        turn_id: str,
-        *,
-        content: str | list[UserBlock] | None = None,
-        model: str | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> None:
-        """Changes a waiting prompt; None leaves a part as it is. Raises ``turn.notFound``."""
-        waiting = self._queued(turn_id)
-        if model is not None:
-            self.host.models.model(model)
-        changed = msgspec.structs.replace(
-            waiting,
-            content=waiting.content if content is None else _blocks(content),
-            model=waiting.model if model is None else model,
-            options=waiting.options if options is None else options,
-        )
-        await self.session.update_queued(changed)
-        self.queue_changed()
-
-    def _queued(self, turn_id: str) -> QueuedPrompt:
-        for waiting in self.session.queue:
-            if waiting.turn_id == turn_id:
-                return waiting
-        raise KodaError("turn.notFound", f"No prompt of turn {turn_id} waits.")
-
-    @writes
-    async def remove_queued(self, turn_id: str) -> None:
-        """Takes a waiting prompt out. Raises ``turn.notFound``."""
-        self._queued(turn_id)
-        await self.session.dequeue(turn_id)
-        self._settle(turn_id, None)
-        self.queue_changed()
-
-    @writes
-    async def reorder_queue(self, turn_ids: list[str]) -> None:
-        await self.session.reorder(turn_ids)
-        self.queue_changed()
+    @property
+    def model(self) -> Model:
+        return self.host.models.model(self.session.model)
 
     # the tree
 
@@ -523,16 +278,3 @@ class LiveSession:
         if "tools" in self.__dict__:
             await self.tools.aclose()
         await self.executor.aclose()
-
-
-def _blocks(content: str | list[UserBlock]) -> tuple[UserBlock, ...]:
-    blocks: tuple[UserBlock, ...] = (TextBlock(content),) if isinstance(content, str) else tuple(content)
-    if not any(not isinstance(block, TextBlock) or block.text.strip() for block in blocks):
-        raise KodaError("params.invalid", "The prompt is empty.", path="$.content")
-    return blocks
-
-
-def _remember(request_id: str | None, admission: Admission) -> tuple[str, dict[str, Any]] | None:
-    if request_id is None:
-        return None
-    return request_id, msgspec.to_builtins(admission)

@@ -28,7 +28,8 @@ from koda_daemon.host.changes_track import TurnTrack
 from koda_daemon.host.compaction import compact, needs_room
 from koda_daemon.host.follow import attachments
 from koda_daemon.host.permission import authorize
-from koda_daemon.session.nodes import Node, timestamp
+from koda_daemon.host.prompts import queue_changed
+from koda_daemon.session.nodes import Node, QueuedPrompt, timestamp
 
 if TYPE_CHECKING:
     from koda_daemon.host.live import LiveSession
@@ -220,14 +221,17 @@ class Turn:
 
     async def steer(self) -> bool:
         steered = False
-        while (prompt := self._live.next_queued("steer")) is not None:
+        while (prompt := self._next_steering()) is not None:
             node = self._live.user_node(prompt.content, self.id)
             with anyio.CancelScope(shield=True):
                 await self._live.append(node, dequeue=prompt.turn_id)
             self._live.emit(out.TurnSteered(turn_id=self.id, node_id=node.id, prompt=text_of(prompt.content)))
-            self._live.queue_changed()
+            queue_changed(self._live)
             steered = True
         return steered
+
+    def _next_steering(self) -> QueuedPrompt | None:
+        return next((waiting for waiting in self._live.session.queue if waiting.delivery == "steer"), None)
 
     async def make_room(self) -> bool:
         return await compact(self._live, self.model, wanted=True) is not None

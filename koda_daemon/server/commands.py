@@ -11,6 +11,7 @@ from koda_daemon.base.errors import KodaError
 from koda_daemon.host.branches import branch
 from koda_daemon.host.host import resolved
 from koda_daemon.host.live import LiveSession
+from koda_daemon.host.prompts import prompt
 
 if TYPE_CHECKING:
     from koda_daemon.host.host import Host
@@ -47,12 +48,12 @@ class HostCommands:
         if uri is not None:
             content.append(ResourceBlock(uri, where))
         live = await self._session()
-        admission = await live.prompt(content)
+        admission = await prompt(live, content)
         return {"sessionId": live.id, "turnId": admission.turn_id, "status": admission.status}
 
     async def cancel(self) -> str:
         live = await self._session()
-        return "Cancelling the running turn." if live.cancel() else "No turn is running."
+        return "Cancelling the running turn." if live.turns.cancel() else "No turn is running."
 
     async def branch(self) -> str:
         live = await self._session()

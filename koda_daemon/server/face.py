@@ -196,7 +196,7 @@ class Face:
         from koda_daemon.server.language.window import TurnProgress
 
         progress = self._progress[turn_id] = TurnProgress(self.language.tier)
-        await progress.begin("Koda", "Working", lambda: _nothing(live.cancel(turn_id)))
+        await progress.begin("Koda", "Working", lambda: _nothing(live.turns.cancel(turn_id)))
 
     async def turn_ended(self, outcome: TurnOutcome) -> None:
         progress = self._progress.pop(outcome.turn_id, None)

@@ -13,6 +13,7 @@ from koda_daemon.host.events import ApprovalRequested
 from koda_daemon.host.host import Host
 from koda_daemon.host.lease import CLOSE_SECONDS, Watch
 from koda_daemon.host.live import LiveSession
+from koda_daemon.host.prompts import prompt
 from koda_daemon.host.turn import TurnOutcome
 
 
@@ -41,7 +42,7 @@ async def test_what_nobody_looks_at_is_let_go_of(tmp_path: Path) -> None:
         live = await host.new_session(cwd=tmp_path / "work", model="demo/scripted", options=SCRIPT)
         watch, client = Watch(host), Onlooker()
         live.attach(client)
-        await live.outcome((await live.prompt("Hello")).turn_id)
+        await live.turns.outcome((await prompt(live, "Hello")).turn_id)
         assert len(await live.context.live_path()) == 2
         far = time.monotonic() + 2 * CLOSE_SECONDS
         await watch.step(far)
@@ -50,11 +51,11 @@ async def test_what_nobody_looks_at_is_let_go_of(tmp_path: Path) -> None:
         assert live.context._path == []
         await watch.step(time.monotonic())
         assert host.find(live.id) is live, "somebody may come back"
-        turn = (await live.prompt("In the background", options=SLOW)).turn_id
+        turn = (await prompt(live, "In the background", options=SLOW)).turn_id
         await watch.step(far)
         assert host.find(live.id) is live, "a turn runs"
-        live.cancel()
-        await live.outcome(turn)
+        live.turns.cancel()
+        await live.turns.outcome(turn)
         await watch.step(far)
         assert host.find(live.id) is None
         again = await host.session(live.id)
@@ -68,5 +69,5 @@ async def test_a_session_of_a_program_is_the_program_s(tmp_path: Path) -> None:
         live = await host.new_session(cwd=tmp_path / "work", model="demo/scripted", options=SCRIPT)
         await Watch(host).step(time.monotonic() + 10 * CLOSE_SECONDS)
         assert host.find(live.id) is live
-        outcome = await live.outcome((await live.prompt("Hello")).turn_id)
+        outcome = await live.turns.outcome((await prompt(live, "Hello")).turn_id)
         assert outcome.text == "Yes."

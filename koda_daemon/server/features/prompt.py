@@ -9,7 +9,9 @@ import anyio
 
 from koda_daemon.agent.events import error_data
 from koda_daemon.base.errors import KodaError
-from koda_daemon.host.live import Admission, LiveSession
+from koda_daemon.host import prompts
+from koda_daemon.host.live import LiveSession
+from koda_daemon.host.prompts import Admission
 from koda_daemon.server.face import AfterStream, Face, Feature
 from koda_daemon.server.protocol import prompt as p
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 async def prompt(face: Face, params: p.PromptParams) -> p.PromptStarted | AfterStream:
     live = await (await face.host()).session(params.session_id)
     face.subscribe(live)
-    admission = await live.prompt(
+    admission = await prompts.prompt(
+        live,
         params.content if isinstance(params.content, str) else list(params.content),
         delivery=params.delivery,
         model=params.model,
@@ -34,12 +37,12 @@ async def _answer(face: Face, live: LiveSession, admission: Admission, *, wait: 
     if not wait:
         return p.PromptStarted(turn_id=admission.turn_id, status=admission.status)
     try:
-        outcome = await live.outcome(admission.turn_id)
+        outcome = await live.turns.outcome(admission.turn_id)
     except anyio.get_cancelled_exc_class():
         # Cancelling a request that waits is cancelling its turn.
-        if not live.cancel(admission.turn_id):
+        if not live.turns.cancel(admission.turn_id):
             with anyio.CancelScope(shield=True), contextlib.suppress(KodaError):
-                await live.remove_queued(admission.turn_id)
+                await prompts.remove_queued(live, admission.turn_id)
         raise
     return AfterStream(live.id, live.log.seq, _ended(outcome))
 
@@ -56,7 +59,7 @@ def _ended(outcome: TurnOutcome) -> p.PromptEnded:
 
 async def cancel(face: Face, params: p.TurnCancelParams) -> p.TurnCancelResult:
     live = await (await face.host()).session(params.session_id)
-    cancelled = live.cancel(params.turn_id)
+    cancelled = live.turns.cancel(params.turn_id)
     if not cancelled and live.foreign_turns:
         await live.claim()  # ``session.locked`` when another daemon runs it; else it is dead and ended now
     return p.TurnCancelResult(cancelled=cancelled)
@@ -65,20 +68,20 @@ async def cancel(face: Face, params: p.TurnCancelParams) -> p.TurnCancelResult:
 async def retry(face: Face, params: p.TurnRetryParams) -> p.PromptStarted | AfterStream:
     live = await (await face.host()).session(params.session_id)
     face.subscribe(live)
-    admission = await live.retry(model=params.model, options=params.options)
+    admission = await prompts.retry(live, model=params.model, options=params.options)
     return await _answer(face, live, admission, wait=params.wait)
 
 
 async def continue_(face: Face, params: p.TurnContinueParams) -> p.PromptStarted | AfterStream:
     live = await (await face.host()).session(params.session_id)
     face.subscribe(live)
-    admission = await live.continue_(model=params.model, options=params.options)
+    admission = await prompts.continue_(live, model=params.model, options=params.options)
     return await _answer(face, live, admission, wait=params.wait)
 
 
 async def cancel_tool(face: Face, params: p.ToolCancelParams) -> p.ToolCancelResult:
     live = await (await face.host()).session(params.session_id)
-    return p.ToolCancelResult(cancelled=live.cancel_tool(params.call_id))
+    return p.ToolCancelResult(cancelled=live.turns.cancel_tool(params.call_id))
 
 
 async def queue_list(face: Face, params: p.QueueListParams) -> p.QueueResult:
@@ -98,19 +101,19 @@ async def queue_update(face: Face, params: p.QueueUpdateParams) -> p.QueueResult
         changes["options"] = params.options
     if not changes:
         raise KodaError("params.invalid", "Nothing to change: give content, model or options.", path="$.content")
-    await live.update_queued(params.turn_id, **changes)
+    await prompts.update_queued(live, params.turn_id, **changes)
     return p.QueueResult(queue=tuple(live.session.queue))
 
 
 async def queue_remove(face: Face, params: p.QueueRemoveParams) -> p.QueueResult:
     live = await (await face.host()).session(params.session_id)
-    await live.remove_queued(params.turn_id)
+    await prompts.remove_queued(live, params.turn_id)
     return p.QueueResult(queue=tuple(live.session.queue))
 
 
 async def queue_reorder(face: Face, params: p.QueueReorderParams) -> p.QueueResult:
     live = await (await face.host()).session(params.session_id)
-    await live.reorder_queue(list(params.turn_ids))
+    await prompts.reorder_queue(live, list(params.turn_ids))
     return p.QueueResult(queue=tuple(live.session.queue))
 
 
