@@ -92,6 +92,7 @@ _FIRST: dict[str, str] = {
     "anthropic": "claude-sonnet-5-5",
     "azure-openai": "gpt-6-sol",
     "bedrock": "us.anthropic.claude-sonnet-5-5",
+    "bedrock-mantle": "anthropic.claude-sonnet-5-5",
     "cerebras": "gpt-oss-120b",
     "deepseek": "deepseek-v4-pro",
     "fireworks": "accounts/fireworks/models/glm-5p3",
@@ -122,6 +123,7 @@ _FIRST: dict[str, str] = {
 def build(sources: Sources, today: date) -> dict[str, list[ModelFacts]]:
     """The models of each built-in provider, its first choice first, the others by id."""
     tables = {row.id: _models(row, sources, today) for row in PROVIDERS.values()}
+    tables["bedrock-mantle"] = on_mantle(tables["bedrock"])
     claude = tables["anthropic"]
     found: dict[str, list[ModelFacts]] = {}
     for row in PROVIDERS.values():
@@ -129,6 +131,22 @@ def build(sources: Sources, today: date) -> dict[str, list[ModelFacts]]:
         if models:
             first = _FIRST.get(row.id)
             found[row.id] = sorted(models.values(), key=lambda facts: (facts.id != first, facts.id))
+    return found
+
+
+_ON_MANTLE = re.compile(
+    r"((?:anthropic|deepseek|google|minimax|mistral|moonshotai|nvidia|openai|qwen|xai|zai)\..+?)"
+    r"(?:-\d{8})?(?:-v?\d+:\d+|-v\d+)?\Z"
+)
+
+
+def on_mantle(bedrock: Table) -> Table:
+    """Bedrock's models as Mantle names them: without region, date and version (AWS docs, "Bedrock Mantle")."""
+    found: Table = {}
+    for id_, facts in bedrock.items():
+        named = _ON_MANTLE.match(id_)
+        if named is not None:
+            found.setdefault(named[1], replace(facts, id=named[1]))
     return found
 
 

@@ -1,7 +1,7 @@
 """The bytes of one streamed request: a pooled httpx2 client per provider row, its errors told in our kinds.
 
-The SDK clients are given this pool (``http_client``) and keep charge of address and credentials. The request body is
-already encoded and the answer's bytes are read here, since the SDKs' own decoding costs ten times what the rest does.
+The request body is already encoded and the answer's bytes are read here, since the decoding of SDKs costs ten times
+what all else does. Where a cloud's sign-in is more than a header, its client is given this pool.
 """
 
 from __future__ import annotations

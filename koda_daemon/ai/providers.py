@@ -57,7 +57,7 @@ class Compat(Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unk
     limits_per_model: bool = False
     """A limited rate says nothing of other models: what refused is one of many servers behind this one."""
     anthropic_version: str | None = None
-    """The ``anthropic-version`` header; None takes the SDK's for api.anthropic.com, 2023-06-01 elsewhere."""
+    """The ``anthropic-version`` header; None takes the newest for api.anthropic.com, 2023-06-01 elsewhere."""
 
 
 class ProviderRow(Struct, frozen=True, kw_only=True):
@@ -227,6 +227,14 @@ _ROWS = (
         name="Amazon Bedrock",
         api="bedrock-converse",
         base_url="https://bedrock-runtime.{AWS_REGION|AWS_DEFAULT_REGION=us-east-1}.amazonaws.com",
+        env=("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"),
+        reads=("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    ),
+    ProviderRow(
+        id="bedrock-mantle",
+        name="Amazon Bedrock Mantle",
+        api="bedrock-mantle",
+        base_url="https://bedrock-mantle.{AWS_REGION|AWS_DEFAULT_REGION=us-east-1}.api.aws",
         env=("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"),
         reads=("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"),
     ),

@@ -33,6 +33,7 @@ _APIS = {
     "google-generative-ai": "koda_daemon.ai.wire.google_generative_ai:GoogleGenerativeAI",
     "azure-openai": "koda_daemon.ai.wire.azure_openai:AzureOpenAI",
     "bedrock-converse": "koda_daemon.ai.wire.bedrock_converse:BedrockConverse",
+    "bedrock-mantle": "koda_daemon.ai.wire.bedrock_mantle:BedrockMantle",
     "github-copilot": "koda_daemon.ai.wire.copilot:GitHubCopilot",
     "demo": "koda_daemon.ai.demo:DemoProvider",
 }
@@ -237,7 +238,7 @@ class ModelRegistry:
                 yield event
 
     async def warm(self, ref: str) -> None:
-        """Imports the SDK of a model's provider off the loop and makes its client. Raises as ``model`` does.
+        """Imports off the loop what a model's provider needs and connects it. Raises as ``model`` does.
 
         What is not known of the model is asked for in the background: of the provider, and of models.dev once a day.
         """

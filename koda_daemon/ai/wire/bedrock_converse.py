@@ -6,9 +6,7 @@ Without AWS's SDK: requests carry a bearer token (a Bedrock API key), or are sig
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -19,8 +17,8 @@ from koda_daemon.ai.wire.assembler import Assembler
 from koda_daemon.ai.wire.bedrock_credentials import KeySource, key_source
 from koda_daemon.ai.wire.bedrock_events import ConverseReader
 from koda_daemon.ai.wire.bedrock_frames import FrameReader
+from koda_daemon.ai.wire.bedrock_region import regional, signed
 from koda_daemon.ai.wire.bedrock_request import ConverseWriter
-from koda_daemon.ai.wire.bedrock_sigv4 import signed_headers
 from koda_daemon.ai.wire.sse_provider import SSEProvider, with_header
 from koda_daemon.base.errors import KodaError
 
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 
     from koda_daemon.ai.http import Answer, HttpPool
 
-_HOST = re.compile(r"(bedrock-runtime(?:-fips)?)\.([a-z0-9-]+)\.(amazonaws\.com(?:\.cn)?)\Z")
-_ARN = re.compile(r"arn:aws[a-z-]*:bedrock:([a-z0-9-]+):")
 # HTTP statuses of the exceptions that may come inside a stream (API reference, "ConverseStreamOutput").
 _STATUSES = {
     "internalServerException": 500,
@@ -52,44 +48,17 @@ class BedrockConverse(SSEProvider):
 
         self._keys = None if self.config.token is not None else key_source(self.config)
         headers = {"authorization": f"Bearer {self.config.api_key}"} if self.config.api_key and not self._keys else {}
-        url = httpx2.URL(self.config.base_url)
-        found = _HOST.match(url.host)
-        if found and found[2].startswith("cn-"):
-            url = url.copy_with(host=f"{found[1]}.{found[2]}.amazonaws.com.cn")
-        return url, headers
+        return httpx2.URL(self.config.base_url), headers
 
     async def target(self, model: Model, context: Context, body: bytes) -> tuple[httpx2.URL, list[tuple[bytes, bytes]]]:
         url, headers = await super().target(model, context, body)
-        url, region = self._regional(url, model.id)
+        url, region = regional(self.config, url, model.id)
         path = f"{url.raw_path.decode().rstrip('/')}/model/{quote(model.id, safe='')}/converse-stream"
         url = url.copy_with(raw_path=path.encode())
         headers = with_header(headers, b"accept", "application/vnd.amazon.eventstream")
         if self._keys is not None:
-            signed = signed_headers(
-                await self._keys.keys(),
-                method="POST",
-                host=url.netloc.decode(),
-                path=path,
-                headers={"content-type": "application/json"},
-                body=body,
-                region=region,
-                service="bedrock",
-                now=datetime.now(UTC),
-            )
-            for name, value in signed.items():
-                headers = with_header(headers, name.encode(), value)
+            headers = await signed(self._keys, url, headers, body, region=region, service="bedrock")
         return url, headers
-
-    def _regional(self, url: httpx2.URL, model_id: str) -> tuple[httpx2.URL, str]:
-        """The region that a request goes to: of the model's ARN, of the address, or of the settings."""
-        arn, host = _ARN.match(model_id), _HOST.match(url.host)
-        if host is None:
-            given = self.config.options.get("region") or self.config.environ.get("AWS_REGION")
-            given = given or self.config.environ.get("AWS_DEFAULT_REGION")
-            return url, arn[1] if arn else given if isinstance(given, str) else "us-east-1"
-        region = self.config.options.get("region")
-        region = arn[1] if arn else region if isinstance(region, str) and region else host[2]
-        return url.copy_with(host=f"{host[1]}.{region}.{host[3]}"), region
 
     def payloads(self, answer: Answer) -> AsyncGenerator[bytes]:
         return answer.payloads() if answer.is_json else _events(answer.chunks())

@@ -11,7 +11,7 @@ from koda_daemon.ai.providers import ProviderConfig
 from koda_daemon.ai.wire.assembler import Assembler
 from koda_daemon.ai.wire.openai_chat_chunks import ChunkReader
 from koda_daemon.ai.wire.openai_chat_request import ChatWriter
-from koda_daemon.ai.wire.sse_provider import SSEProvider
+from koda_daemon.ai.wire.sse_provider import SSEProvider, address_under
 
 if TYPE_CHECKING:
     import httpx2
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class OpenAICompletions(SSEProvider):
-    """Chat completions at the official client's address and with its credentials."""
+    """Chat completions under the provider's address, with its key as a bearer token."""
 
     api_type = "openai-completions"
 
     def address(self, pool: HttpPool) -> tuple[httpx2.URL, dict[str, str]]:
-        return openai_address(self.config, pool, "chat/completions")
+        return openai_address(self.config, "chat/completions")
 
     def list_request(self) -> tuple[str, dict[str, str]]:
         return openai_list(self.config)
@@ -50,16 +50,12 @@ def openai_list(config: ProviderConfig) -> tuple[str, dict[str, str]]:
     return f"{config.base_url}/models", {"authorization": f"Bearer {config.api_key}"} if config.api_key else {}
 
 
-def openai_address(config: ProviderConfig, pool: HttpPool, path: str) -> tuple[httpx2.URL, dict[str, str]]:
-    """Where ``path`` of an OpenAI-like API is, and the headers that authorize requests, by the official client."""
-    from openai import AsyncOpenAI
+def openai_address(config: ProviderConfig, path: str) -> tuple[httpx2.URL, dict[str, str]]:
+    """Where ``path`` of an OpenAI-like API is, and the headers that authorize requests.
 
-    # An explicit key and address: the client's own look into the environment must not send OpenAI's elsewhere.
-    client = AsyncOpenAI(
-        api_key=config.api_key or "none", base_url=config.base_url, http_client=pool.client, max_retries=0
-    )
-    headers = dict(client.auth_headers) if config.api_key else {}
-    if config.id == "openai":
-        owners = {"OpenAI-Organization": client.organization, "OpenAI-Project": client.project}
-        headers |= {name: value for name, value in owners.items() if value}
-    return client.base_url.join(path), headers
+    What the official client would say (a test holds them equal), without the half second and the 30 MB that it costs.
+    """
+    headers = {"authorization": f"Bearer {config.api_key}"} if config.api_key else {}
+    owners = {"openai-organization": "OPENAI_ORG_ID", "openai-project": "OPENAI_PROJECT_ID"}
+    headers |= {name: config.environ[variable] for name, variable in owners.items() if variable in config.environ}
+    return address_under(config.base_url, path), headers

@@ -1,7 +1,4 @@
-"""``openai-responses``: the Responses API of OpenAI, and of xAI, OpenRouter and others that speak it.
-
-Without the official client: for one address and a header it would cost half a second and 30 MB.
-"""
+"""``openai-responses``: the Responses API of OpenAI, and of xAI, OpenRouter and others that speak it."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from koda_daemon.ai.provider import Context, Model, StreamOptions
 from koda_daemon.ai.wire.assembler import Assembler
-from koda_daemon.ai.wire.openai_completions import openai_list
+from koda_daemon.ai.wire.openai_completions import openai_address, openai_list
 from koda_daemon.ai.wire.openai_responses_events import ResponsesReader
 from koda_daemon.ai.wire.openai_responses_request import ResponsesWriter
 from koda_daemon.ai.wire.sse_provider import Reader, SSEProvider, Writer
@@ -27,16 +24,7 @@ class OpenAIResponses(SSEProvider):
     api_type = "openai-responses"
 
     def address(self, pool: HttpPool) -> tuple[httpx2.URL, dict[str, str]]:
-        import httpx2
-
-        config = self.config
-        headers = {"authorization": f"Bearer {config.api_key}"} if config.api_key else {}
-        if config.id == "openai":
-            owners = {"openai-organization": "OPENAI_ORG_ID", "openai-project": "OPENAI_PROJECT_ID"}
-            headers |= {
-                name: config.environ[variable] for name, variable in owners.items() if variable in config.environ
-            }
-        return httpx2.URL(f"{config.base_url.rstrip('/')}/responses"), headers
+        return openai_address(self.config, "responses")
 
     def list_request(self) -> tuple[str, dict[str, str]] | None:
         return openai_list(self.config)

@@ -72,7 +72,7 @@ class SSEProvider(BaseProvider):
 
     @abstractmethod
     def address(self, pool: HttpPool) -> tuple[httpx2.URL, dict[str, str]]:
-        """The address of requests and the headers that authorize them, from the SDK's client. Runs in a thread."""
+        """The address of requests and the headers that authorize them. Runs in a thread: it may import an SDK."""
 
     async def target(self, model: Model, context: Context, body: bytes) -> tuple[httpx2.URL, list[tuple[bytes, bytes]]]:
         """Where one request goes, and its headers. For APIs where that depends on the model, the body or the hour."""
@@ -94,10 +94,7 @@ class SSEProvider(BaseProvider):
         """A reader for one answer."""
 
     def list_request(self) -> tuple[str, dict[str, str]] | None:
-        """Where the provider lists its models, and the credentials for that; None where that is not known.
-
-        Without the SDK: a list is asked of many providers, most of which are never used.
-        """
+        """Where the provider lists its models, and the credentials for that; None where that is not known."""
         return None
 
     async def list_models(self) -> Sequence[ModelFacts] | None:
@@ -211,6 +208,15 @@ class SSEProvider(BaseProvider):
         body = writer.body(context, options, extra)
         url, headers = await self.target(model, context, body)
         return await self._pool.post(url, headers, body)
+
+
+def address_under(base_url: str, path: str) -> httpx2.URL:
+    """``path`` below an address; a query of the address stays."""
+    import httpx2
+
+    url = httpx2.URL(base_url)
+    below, mark, query = url.raw_path.partition(b"?")
+    return url.copy_with(raw_path=below.rstrip(b"/") + b"/" + path.encode() + mark + query)
 
 
 def with_header(headers: list[tuple[bytes, bytes]], name: bytes, value: str) -> list[tuple[bytes, bytes]]:

@@ -4,12 +4,9 @@ from typing import Any
 
 import pytest
 
-from koda_daemon.ai.http import HttpPool
 from koda_daemon.ai.messages import TextBlock, ThinkingBlock, ToolCall, Usage
-from koda_daemon.ai.providers import ProviderConfig
 from koda_daemon.ai.registry import ModelRegistry
 from koda_daemon.ai.settings import ModelSettings, ProviderSettings
-from koda_daemon.ai.wire.anthropic_messages import AnthropicMessages
 from tests.ai.conftest import Loopback
 from tests.ai.wire.streams import answer, ask, failure, message, registry, sse
 
@@ -56,19 +53,6 @@ async def test_the_request_to_a_server_that_copies_the_api(loopback: Loopback, m
     assert request.headers["x-api-key"] == "sk-planted-secret-0123456789"
     assert request.headers["anthropic-version"] == "2023-06-01"
     assert not {"x-leak", "authorization"} & request.headers.keys()
-
-
-async def test_anthropic_itself_is_asked_as_its_sdk_does() -> None:
-    config = ProviderConfig(
-        id="anthropic", name="Anthropic", api=API, base_url="https://api.anthropic.com", api_key="planted-key"
-    )
-    provider = AnthropicMessages(config)
-    pool = HttpPool(config)
-    url, headers = provider.address(pool)
-    await pool.aclose()
-    assert str(url) == "https://api.anthropic.com/v1/messages"
-    assert headers["Authorization"] == "Bearer planted-key"
-    assert headers["anthropic-version"] >= "2026-10-21"
 
 
 async def test_a_base_url_that_ends_in_v1(loopback: Loopback) -> None:
