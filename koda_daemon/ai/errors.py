@@ -25,20 +25,29 @@ _OVERFLOW = re.compile(
     | exceeds?\ the\ (model's\ )?context\ window              # OpenAI
     | maximum\ context\ length                                # OpenAI, DeepSeek, OpenRouter, Mistral, vLLM
     | context[ _]length[ _]exceeded | context_window_exceeded # OpenAI code; z.ai, Anthropic stop reasons
-    | input\ token\ count.{0,40}exceeds                       # Google
+    | input\ token\ count.{0,40}(exceeds|only\ supports)      # Google, Vertex AI
     | maximum\ prompt\ length\ is                             # xAI
     | reduce\ the\ length\ of\ (the\ messages|your\ prompt)   # Groq, OpenAI
     | exceeds?\ the\ available\ context\ size                 # llama.cpp
-    | greater\ than\ the\ context\ length                     # LM Studio
+    | context\ size\ exceeded | exceed_context_size           # llama.cpp
+    | (greater|longer)\ than\ the\ (model.s\ |maximum\ )?(context|model)\ length  # LM Studio, SGLang, vLLM
+    | context\ length\ of\ only                               # LM Studio
+    | exceeds?\ the\ context\ length                          # Ollama
+    | prompt\ exceeds\ max                                    # z.ai
+    | exceeded\ this\ model\ context\ window                  # Cloudflare
+    | context_?window_?exceeded                               # LiteLLM
+    | max_prompt_tokens_exceeded                              # GitHub Copilot
+    | tokens_limit_reached                                    # GitHub Models
     | context\ window\ exceeds\ limit                         # MiniMax
     | exceeded\ model\ token\ limit                           # Moonshot
     | input\ is\ too\ long\ for\ requested\ model             # Bedrock
-    | input\ tokens?\ exceed                                  # Bedrock, Alibaba
+    | input\ tokens?\ exceed | too\ many\ input\ tokens       # Bedrock, Alibaba
     | prompt\ token\ count\ of\ .{0,20}exceeds                # GitHub Copilot
     | prompt\ too\ long;\ exceeded                            # Ollama
     | tokens\ in\ the\ prompt\ (exceed|cannot)                # Cohere, NVIDIA
     | range\ of\ input\ length\ should\ be                    # Alibaba
     | inputs`?\ tokens\ \+\ `?max_new_tokens                  # Together, text-generation-inference
+    | inputs`?\ must\ have\ less\ than                        # text-generation-inference
     | request\ too\ large\ for\ model | request\ too\ large\ for\ \S+\ in\ organization  # Groq, OpenAI (429)
     | usage\ is\ required\ for\ long\ context                 # Anthropic (429)
     | input\ length\ and\ `?max_tokens`?\ exceed              # Anthropic
@@ -52,23 +61,43 @@ _OVERFLOW_CODES = {
     "request_too_large",
     "string_above_max_length",
 }
+# What a payment or another month would end. "Billing" alone says nothing: limits of rates come with advice to pay more.
 _QUOTA = re.compile(
-    r"insufficient[ _](quota|balance|credits?|funds)|exceeded your current quota|credit balance|billing|out of credits"
-    r"|payment required|spend(ing)? limit|monthly (usage|spending) limit|arrears",
+    r"insufficient[ _](quota|balance|credits?|funds)|exceeded[ _](your )?current[ _]quota|\bquota[ _]exceeded"
+    r"|have exceeded your (monthly|quota)|credit (balance|limit)|credit_limit|(out of|any|more) credits"
+    r"|all available credits|credits? (are|is|have been) (depleted|exhausted)|billing[ _](hard[ _]limit|error)"
+    r"|payment required|spend(ing)? limit|usage[ _]limits?|key limit exceeded|free tier .{0,40}exhausted"
+    r"|free allocation|arrear|account .{0,20}good standing|plan and billing details",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
-    r"content[ _-]?(policy|filter|management)|safety (system|settings)|moderation|data_inspection_failed"
-    r"|responsible ?ai|prohibited_content",
+    r"content[ _-]?(policy|filter|management)|safety (system|settings|check)|moderation|data_inspection_failed"
+    r"|responsible ?ai|prohibited_content|usage (policy|policies|guidelines)|policy[ _]violation|invalid_prompt"
+    r"|content exists risk|(unsafe|sensitive|inappropriate) content",
     re.IGNORECASE,
 )
 _OVERLOADED = re.compile(
     r"overloaded|capacity|unavailable|server_error|internal_error|timed? ?out|try again", re.IGNORECASE
 )
-_MODEL = re.compile(r"model", re.IGNORECASE)
-# Google answers these with status 400.
-_BAD_KEY = re.compile(r"api key (not valid|not found|expired|is invalid)|invalid api key", re.IGNORECASE)
+_MODEL = re.compile(r"model|deployment ?(for|not ?found)|no endpoints found|function '", re.IGNORECASE)
+# For statuses that say less than 404: the model itself is what is wrong, not a field that it does not take.
+_NO_MODEL = re.compile(
+    r"model_not_(found|available|supported|exist)|model_decommissioned|(unknown|invalid|unavailable)[ _]model"
+    r"|model not (found|exist)|not a valid model|model identifier is invalid|with the id or arn of an inference profile"
+    r"|(requested|the) model .{0,80}(does not exist|is not supported by|has been decommissioned)"
+    r"|access to (the )?model|deploymentnotfound",
+    re.IGNORECASE,
+)
+_THROTTLED = re.compile(r"rate_limit_e(rror|xceeded)|throttling", re.IGNORECASE)
+# Some say it under status 400.
+_BAD_KEY = re.compile(r"api key (not valid|not found|expired|is invalid)|(invalid|incorrect) api key", re.IGNORECASE)
 _RETRY_DELAY = re.compile(r"(\d+(?:\.\d+)?)s\Z")
+# "Please try again in 1m2.5s", "Please retry after 7 seconds": where no header says it.
+_RETRY_WORDS = re.compile(
+    r"(?:try again|retry) (?:in|after) ((?:[\d.]+ ?(?:ms|milli\w+|h|hours?|m|min\w*|s|sec\w*)(?![a-z]) ?)+)"
+)
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]+)")
+_UNITS = {"ms": 0.001, "m": 60.0, "h": 3600.0, "s": 1.0}
 _EXPIRED = re.compile(r"expired", re.IGNORECASE)
 # What looks like a credential, in case a provider quotes the one it refuses.
 _SECRET = re.compile(
@@ -77,7 +106,7 @@ _SECRET = re.compile(
 _LIMIT = 600
 _BODY = 65_536
 
-RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
+RETRYABLE_STATUS = frozenset({408, 409, 424, 425, 429, 498, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
 
 
 def classify(
@@ -104,6 +133,8 @@ def classify(
     if status == 429:
         told, daily = _google_limits(body)
         retry_after = told if retry_after is None else retry_after
+    if retry_after is None:
+        retry_after = _told_in_words(message)
     text = _shown(message, secrets)
     said = f": {text}" if text else "."
 
@@ -125,10 +156,13 @@ def classify(
         )
     # Google words every limit as a quota; one that is over in seconds is a rate.
     soon = status == 429 and "RESOURCE_EXHAUSTED" in codes and retry_after is not None and not daily
-    if status == 402 or (status in (None, 400, 403, 429) and _QUOTA.search(words) and not soon):
+    limited = _THROTTLED.search(" ".join(codes)) is not None
+    if status == 402 or (status in (None, 400, 403, 412, 429) and _QUOTA.search(words) and not (soon or limited)):
         return error(
             "quota.exhausted", f"{provider}: no quota left{said}", action=f"Check plan and billing at {provider}."
         )
+    if status in (None, 400, 403, 422) and _NO_MODEL.search(words):
+        return error("model.unknown", f"{provider} does not know this model{said}", action="Choose another model.")
     bad_key = status in (None, 400) and _BAD_KEY.search(words)
     if status == 401 or bad_key or (status == 403 and not _REFUSED.search(words)) or _auth_code(codes):
         # The provider's own words are left out: they tend to quote the key.
@@ -138,7 +172,7 @@ def classify(
         return error(kind, f"{provider} {what}.", action=f"Sign in again with a valid key{where}.")
     if status in (None, 400, 403, 422, 451) and _REFUSED.search(words):
         return error("content.refused", f"{provider} refused the content{said}")
-    if status == 429 or "rate_limit_error" in codes or "rate_limit_exceeded" in codes:
+    if status == 429 or limited:
         return error("rate.limited", f"{provider} limits the rate of requests{said}", retryable=True)
     if status == 404:
         if _MODEL.search(words):
@@ -151,10 +185,11 @@ def classify(
     if status in RETRYABLE_STATUS or (status or 0) > 505 or (status is None and _OVERLOADED.search(words)):
         number = f" (HTTP {status})" if status else ""
         return error("provider.overloaded", f"{provider} is overloaded or failing{number}{said}", retryable=True)
+    if "tool_use_failed" in codes:  # Groq: the model wrote a call that the server's own check refused
+        return error("provider.overloaded", f"{provider} could not read the model's call{said}", retryable=True)
     if status is None:
-        # An error event inside a running answer: the request was accepted, so another attempt may well succeed; also
-        # when the model wrote a call that the server's own check refused (Groq).
-        retryable = "tool_use_failed" in codes or not any(code.startswith("invalid") for code in codes)
+        # An error event inside a running answer: the request was accepted, so another attempt may well succeed.
+        retryable = not any(code.startswith("invalid") for code in codes)
         return error(
             "provider.overloaded" if retryable else "internal", f"{provider} broke off{said}", retryable=retryable
         )
@@ -209,6 +244,16 @@ def _google_limits(body: bytes | Mapping[str, Any] | str) -> tuple[float | None,
     return delay, daily
 
 
+def _told_in_words(message: str) -> float | None:
+    found = _RETRY_WORDS.search(message.lower())
+    if found is None:
+        return None
+    amounts = _AMOUNT.findall(found[1])
+    return sum(
+        float(n) * _UNITS.get("ms" if unit.startswith("milli") else unit, _UNITS[unit[:1]]) for n, unit in amounts
+    )
+
+
 def _auth_code(codes: list[str]) -> bool:
     return any(code in ("invalid_api_key", "authentication_error", "permission_error") for code in codes)
 
@@ -229,11 +274,23 @@ def _read(body: bytes | Mapping[str, Any] | str) -> tuple[list[str], str]:
     if not isinstance(value, Mapping):
         return [], ""
     inner = value.get("error", value)
+    several = value.get("errors")
+    if isinstance(several, list) and several and isinstance(several[0], Mapping):
+        inner = several[0]  # Cloudflare
+    elif isinstance(value.get("base_resp"), Mapping):
+        inner = {
+            "message": value["base_resp"].get("status_msg"),
+            "code": value["base_resp"].get("status_code"),
+        }  # MiniMax
     if isinstance(inner, str):
         inner = {"message": inner, **{k: v for k, v in value.items() if k in ("code", "type")}}
     if not isinstance(inner, Mapping):
         inner = value
-    codes = [str(inner[k]) for k in ("code", "type", "status", "status_code") if isinstance(inner.get(k), str | int)]
+    codes = [
+        str(inner[k])
+        for k in ("code", "type", "status", "status_code", "error_type", "__type")
+        if isinstance(inner.get(k), str | int)
+    ]
     message = next((inner[k] for k in ("message", "detail", "error_msg", "msg") if isinstance(inner.get(k), str)), "")
     metadata = inner.get("metadata")
     if isinstance(metadata, Mapping) and isinstance(metadata.get("raw"), str):

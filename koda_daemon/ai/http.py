@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ERROR_BODY = 65_536
 _DOCUMENT = 32 << 20
+_BOM = b"\xef\xbb\xbf"
+_BLANK = _BOM + b" \t\r\n"
 _GRACE = 0.05  # seconds to wait for the end of a body whose last event has come, so that its connection can be reused
 
 
@@ -179,17 +181,20 @@ class Answer:
 
     async def payloads(self) -> AsyncGenerator[bytes]:
         """The ``data`` of each server-sent event; for an answer that is not streamed, the whole document."""
-        if self.is_json:
-            yield b"".join([chunk async for chunk in self._chunks])
+        begin = b""
+        async for chunk in self._chunks:
+            begin += chunk
+            if begin.strip(_BLANK):
+                break
+        # What the body is, its first character tells better than the content type does.
+        if begin.lstrip(_BLANK)[:1] in (b"{", b"["):
+            yield b"".join([begin, *[chunk async for chunk in self._chunks]]).removeprefix(_BOM)
             return
         reader = SSEReader()
-        feed = reader.feed
+        for payload in _fed(reader, begin):
+            yield payload
         async for chunk in self._chunks:
-            try:
-                payloads = feed(chunk)
-            except ValueError as error:
-                raise KodaError("provider.unreachable", str(error)) from None
-            for payload in payloads:
+            for payload in _fed(reader, chunk):
                 yield payload
         for payload in reader.close():
             yield payload
@@ -276,3 +281,10 @@ def encoded_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     # Uncompressed, so that no event waits in a codec.
     merged |= {"accept": "text/event-stream", "accept-encoding": "identity", "content-type": "application/json"}
     return [(name.encode("ascii"), value.encode("latin-1")) for name, value in merged.items()]
+
+
+def _fed(reader: SSEReader, chunk: bytes) -> list[bytes]:
+    try:
+        return reader.feed(chunk)
+    except ValueError as error:
+        raise KodaError("provider.unreachable", str(error)) from None

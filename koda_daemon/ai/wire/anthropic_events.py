@@ -35,6 +35,8 @@ class _Event(Struct, gc=False):
     message: Any = None
     usage: Any = None
     error: Any = None
+    content: Any = None
+    stop_reason: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Event)
@@ -98,8 +100,7 @@ class EventReader:
                 self._stop(event.index)
             case "message_start":
                 self.assembler.start()
-                if isinstance(event.message, dict):
-                    self._usage(event.message.get("usage"))
+                self._message(event.message)
             case "message_delta":
                 if event.delta is not None:
                     if isinstance(event.delta.stop_reason, str):
@@ -109,10 +110,27 @@ class EventReader:
             case "message_stop":
                 self._usage(event.usage)
                 self.stopped = True
+            case "message":  # an answer that was not streamed
+                self.assembler.start()
+                self._message({"content": event.content, "stop_reason": event.stop_reason, "usage": event.usage})
+                self.stopped = True
             case "error":
                 self.error = {"error": event.error or "unknown"}
             case None if event.error:
                 self.error = {"error": event.error}
+
+    def _message(self, message: Any) -> None:
+        """A message as far as it is: at its start mostly empty, but a server tool may have left calls in it."""
+        if not isinstance(message, dict):
+            return
+        self._usage(message.get("usage"))
+        if isinstance(message.get("stop_reason"), str):
+            self.stop = message["stop_reason"]
+        content = message.get("content")
+        for index, block in enumerate(content if isinstance(content, list) else ()):
+            if isinstance(block, dict):
+                self._start(index, block)
+                self._stop(index)
 
     def _delta(self, index: int | str | None, delta: _Delta) -> None:
         block = self._blocks.get(index)

@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 from koda_daemon.ai.messages import StopReason, Usage
 from koda_daemon.ai.providers import ProviderConfig
 from koda_daemon.ai.wire.assembler import Assembler, Part
+from koda_daemon.ai.wire.google_partial_args import PartialArgs
 from koda_daemon.ai.wire.sse_provider import broken_off
 from koda_daemon.base.errors import KodaError
 
@@ -62,7 +63,18 @@ _STOPS: dict[str, StopReason] = {"STOP": "end", "MAX_TOKENS": "length", **dict.f
 class GeminiReader:
     """Turns chunks into events of an ``Assembler``."""
 
-    __slots__ = ("_blocked", "_part", "_said", "_usage", "assembler", "error", "finish", "malformed")
+    __slots__ = (
+        "_args",
+        "_blocked",
+        "_call_part",
+        "_part",
+        "_said",
+        "_usage",
+        "assembler",
+        "error",
+        "finish",
+        "malformed",
+    )
 
     def __init__(self, assembler: Assembler) -> None:
         self.assembler = assembler
@@ -73,6 +85,8 @@ class GeminiReader:
         self._blocked: str | None = None
         self._part: Part | None = None  # the text or thinking block that grows
         self._usage: list[Raw] = []
+        self._call_part: Part | None = None  # the call whose arguments come in pieces
+        self._args = PartialArgs()
 
     @property
     def ended(self) -> bool:
@@ -89,8 +103,8 @@ class GeminiReader:
             self._count()
             self.error = {"error": chunk.error}
             return
-        if chunk.usageMetadata:
-            self._usage = [chunk.usageMetadata]
+        if chunk.usageMetadata and b"okenCount" in bytes(chunk.usageMetadata):
+            self._usage = [chunk.usageMetadata]  # without counts: Vertex AI says what kind of traffic this is
         self.assembler.start()
         for candidate in chunk.candidates or ():
             if candidate.index:
@@ -146,15 +160,35 @@ class GeminiReader:
     def _call(self, part: _Part) -> None:
         call = part.functionCall if isinstance(part.functionCall, dict) else {}
         name, call_id, arguments = call.get("name"), call.get("id"), call.get("args")
+        goes_on = call.get("willContinue") is True
         if not isinstance(name, str) or not name:
+            if self._call_part is not None:
+                self._args.add(call.get("partialArgs"))
+                if not goes_on:
+                    self._end_call()
             return
         self._end()
+        self._end_call()
         block = self.assembler.begin_call(call_id if isinstance(call_id, str) else "", name)
-        if arguments:
-            self.assembler.add(block, msgspec.json.encode(arguments).decode())
         if isinstance(part.thoughtSignature, str) and part.thoughtSignature:
             block.signature = part.thoughtSignature
+        if goes_on or "partialArgs" in call:
+            self._call_part, self._args = block, PartialArgs(arguments)
+            self._args.add(call.get("partialArgs"))
+            if not goes_on:
+                self._end_call()
+            return
+        if arguments:
+            self.assembler.add(block, msgspec.json.encode(arguments).decode())
         self.assembler.end(block)
+
+    def _end_call(self) -> None:
+        """Gives the arguments that came in pieces, now that they are whole."""
+        if self._call_part is not None:
+            if self._args.value:
+                self.assembler.add(self._call_part, msgspec.json.encode(self._args.value).decode())
+            self.assembler.end(self._call_part)
+            self._call_part = None
 
     def _end(self) -> None:
         if self._part is not None:
@@ -176,6 +210,8 @@ class GeminiReader:
         reason = _STOPS.get(self.finish or "")
         if reason is None:
             raise broken_off(config, " - ".join(filter(None, (self.finish, self._said[:200]))))
+        if reason != "length":
+            self._end_call()
         if reason == "end" and self.assembler.has_calls:
             reason = "toolUse"
         self.assembler.done(reason, cut=reason == "length")

@@ -24,6 +24,8 @@ class _Delta(Struct, gc=False):
     reasoning_details: Any = None
     tool_calls: Any = None
     refusal: Any = None
+    reasoning_text: Any = None
+    function_call: Any = None
 
 
 class _Choice(Struct, gc=False):
@@ -32,6 +34,7 @@ class _Choice(Struct, gc=False):
     message: _Delta | None = None
     finish_reason: Any = None
     usage: Any = None
+    error: Any = None
 
 
 class _Chunk(Struct, gc=False):
@@ -39,6 +42,8 @@ class _Chunk(Struct, gc=False):
     usage: Any = None
     error: Any = None
     x_groq: Any = None
+    object: Any = None
+    base_resp: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Chunk)
@@ -52,6 +57,7 @@ _STOPS: dict[str, StopReason] = {
     "length": "length",
     "max_tokens": "length",
     "model_length": "length",
+    "model_context_window_exceeded": "length",
     "content_filter": "refusal",
     "sensitive": "refusal",
     "refusal": "refusal",
@@ -102,16 +108,18 @@ class ChunkReader:
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             self._odd(payload)
             return
-        if chunk.error:
-            self.error = {"error": chunk.error}
-            return
         if chunk.usage is not None:
             self._usage(chunk.usage)
+        if chunk.error or chunk.object == "error":
+            self.error = {"error": chunk.error} if chunk.error else msgspec.json.decode(payload)
+            return
         self.assembler.start()
         if chunk.choices:
-            choice = chunk.choices[0]
-            if not choice.index:
-                self._choice(choice)
+            for choice in chunk.choices:
+                if not choice.index or choice.index == "0":  # only one answer was asked for
+                    self._choice(choice)
+        elif isinstance(chunk.base_resp, dict) and chunk.base_resp.get("status_code"):
+            self.error = {"base_resp": chunk.base_resp}  # MiniMax
         elif chunk.x_groq is not None and isinstance(chunk.x_groq, dict):
             self._usage(chunk.x_groq.get("usage"))
 
@@ -139,7 +147,7 @@ class ChunkReader:
             if content:
                 if type(content) is str:
                     # A chunk that holds both means reasoning first.
-                    if delta.reasoning_content or delta.reasoning or delta.reasoning_details:
+                    if _reasons(delta):
                         self._reasoning(delta)
                     part = self._part
                     if part is None or part.kind != "text":
@@ -148,13 +156,17 @@ class ChunkReader:
                 else:
                     self._reasoning(delta)
                     self._content_list(content)
-            elif delta.reasoning_content or delta.reasoning or delta.reasoning_details:
+            elif _reasons(delta):
                 self._reasoning(delta)
             if delta.refusal and isinstance(delta.refusal, str):
                 self._refused = True
                 self.assembler.add(self._grow("text"), delta.refusal)
             if delta.tool_calls:
                 self._tool_calls(delta.tool_calls)
+            elif delta.function_call:  # what calls were before there could be several
+                self._tool_calls([{"index": 0, "function": delta.function_call}])
+        if choice.error:
+            self.error = {"error": choice.error}  # OpenRouter
         if choice.finish_reason and isinstance(choice.finish_reason, str):
             self.finish = choice.finish_reason
         if choice.usage is not None:
@@ -171,17 +183,17 @@ class ChunkReader:
         return self._part
 
     def _content_list(self, content: Any) -> None:
-        """Mistral: a list of typed chunks, where thinking is a list of text chunks in turn."""
+        """A list of typed chunks, where thinking (Mistral) or a summary of it (Databricks) is a list in turn."""
         for item in content if isinstance(content, list) else ():
             if not isinstance(item, dict):
                 continue
-            if item.get("type") == "thinking":
-                inner = item.get("thinking")
-                pieces = (
-                    [inner]
-                    if isinstance(inner, str)
-                    else [piece.get("text") for piece in inner or () if isinstance(piece, dict)]
-                )
+            if item.get("type") in ("thinking", "reasoning"):
+                inner = item.get("thinking") or item.get("summary")
+                if isinstance(inner, str):
+                    inner = [{"text": inner}]
+                pieces = [
+                    piece.get("text") for piece in (inner if isinstance(inner, list) else ()) if isinstance(piece, dict)
+                ]
                 for text in pieces:
                     if text and isinstance(text, str):
                         self.assembler.add(self._grow("thinking"), text)
@@ -189,14 +201,15 @@ class ChunkReader:
                 self.assembler.add(self._grow("text"), item["text"])
 
     def _reasoning(self, delta: _Delta) -> None:
-        text = delta.reasoning_content or delta.reasoning
+        text = delta.reasoning_content or delta.reasoning or delta.reasoning_text
         details = delta.reasoning_details
         if isinstance(details, list):
-            for item in details:
-                if isinstance(item, dict):
-                    self._detail(item)
-                    if not text:
-                        text = item.get("text") or item.get("summary")
+            told = [item for item in details if isinstance(item, dict)]
+            for item in told:
+                self._detail(item)
+            if not text:
+                texts = (item.get("text") or item.get("summary") for item in told)
+                text = "".join(piece for piece in texts if isinstance(piece, str))
         if text and isinstance(text, str):
             self.assembler.add(self._grow("thinking"), text)
 
@@ -306,6 +319,10 @@ class ChunkReader:
             part.signature = msgspec.json.encode(details).decode()
 
 
+def _reasons(delta: _Delta) -> bool:
+    return bool(delta.reasoning_content or delta.reasoning or delta.reasoning_details or delta.reasoning_text)
+
+
 class _CallState:
     """One tool call on the wire; its block begins when its name is known."""
 
@@ -342,7 +359,9 @@ def read_usage(raw: dict[str, Any]) -> Usage | None:
     prompt = _count(raw, "prompt_tokens", "input_tokens")
     completion = _count(raw, "completion_tokens", "output_tokens")
     total = _count(raw, "total_tokens")
-    cached = _count(details, "cached_tokens") or _count(raw, "prompt_cache_hit_tokens", "cached_tokens")
+    cached = _count(details, "cached_tokens") or _count(
+        raw, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens"
+    )
     written = _count(details, "cache_write_tokens", "cache_creation_tokens") or _count(
         raw, "cache_creation_input_tokens"
     )

@@ -30,6 +30,7 @@ class _Event(Struct, gc=False):
     text: Any = None
     refusal: Any = None
     arguments: Any = None
+    input: Any = None
     item: Any = None
     response: Raw = Raw()
     error: Any = None
@@ -47,6 +48,8 @@ _FINAL = {
     "response.failed": "failed",
     "response.cancelled": "cancelled",
 }
+# A custom tool takes free text. None is offered: the call is kept, and answered as one that is wrong.
+_CALLS = ("function_call", "custom_tool_call")
 _TICKS = 10_000_000_000  # xAI's "cost_in_usd_ticks" in one US dollar
 
 
@@ -139,10 +142,10 @@ class ResponsesReader:
                 self._end_thought(self._place(event), "summary", event.summary_index, event.text)
             case "response.reasoning_text.done":
                 self._end_thought(self._place(event), "content", event.content_index, event.text)
-            case "response.function_call_arguments.done":
+            case "response.function_call_arguments.done" | "response.custom_tool_call_input.done":
                 call = self._calls.get(self._place(event))
                 if call is not None:
-                    self._settle(call, event.arguments)
+                    self._settle(call, event.arguments if event.input is None else event.input)
             case "response.created" | "response.in_progress" | "response.queued":
                 self.assembler.start()
             case "error":
@@ -226,7 +229,7 @@ class ResponsesReader:
             return
         if type(event.output_index) is int and isinstance(item.get("id"), str):
             self._places[item["id"]] = event.output_index
-        if item.get("type") == "function_call":
+        if item.get("type") in _CALLS:
             place = self._place(event)
             call = self._calls.get(place)
             if call is None or call.ended:
@@ -295,13 +298,13 @@ class ResponsesReader:
                 for key in [key for key in self._thoughts if key[0] == place]:
                     self._end_thought(*key, None)
                 self._keep(place, item)
-            case "function_call":
+            case "function_call" | "custom_tool_call":
                 call = self._calls.get(place)
                 if call is None:
                     call = self._known(item) or _Call()
                     self._calls[place] = call
                 self._begin_call(call, item)
-                self._settle(call, item.get("arguments"))
+                self._settle(call, item.get("arguments") or item.get("input"))
 
     def _done_message(self, place: Any, item: dict[str, Any]) -> None:
         content = item.get("content")
@@ -357,7 +360,7 @@ class ResponsesReader:
 
     def _make_up(self, output: list[Any]) -> None:
         """Takes from the whole response the kinds of items that the stream left out altogether, and missing calls."""
-        wanted = ["function_call"]
+        wanted = [*_CALLS]
         if not self._messages:
             wanted.append("message")
         if not self._reasoned:
