@@ -203,8 +203,11 @@ class ConverseReader:
             elif isinstance(reasoning, dict):
                 inner = reasoning.get("reasoningText")
                 self._delta(index, _Delta(reasoningContent=inner if isinstance(inner, dict) else reasoning))
-            elif isinstance(item.get("text"), str):
-                self._delta(index, _Delta(text=item["text"]))
+            else:
+                cited = item.get("citationsContent")
+                for piece in cited.get("content") or () if isinstance(cited, dict) else (item,):
+                    if isinstance(piece, dict) and isinstance(piece.get("text"), str):
+                        self._delta(index, _Delta(text=piece["text"]))
             self._end(index)
 
     def close(self, config: ProviderConfig) -> None:

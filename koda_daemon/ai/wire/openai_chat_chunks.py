@@ -120,7 +120,8 @@ class ChunkReader:
                     self._choice(choice)
         elif isinstance(chunk.base_resp, dict) and chunk.base_resp.get("status_code"):
             self.error = {"base_resp": chunk.base_resp}  # MiniMax
-        elif chunk.x_groq is not None and isinstance(chunk.x_groq, dict):
+        # Beside the last choice; what is said in the plain place tells more.
+        if isinstance(chunk.x_groq, dict) and not self.assembler.usage.output:
             self._usage(chunk.x_groq.get("usage"))
 
     def _odd(self, payload: bytes) -> None:

@@ -181,12 +181,18 @@ async def test_what_is_no_end(loopback: Loopback, rest: bytes) -> None:
 async def test_an_answer_that_is_not_streamed(loopback: Loopback) -> None:
     content = [
         {"reasoningContent": {"reasoningText": {"text": "Hm", "signature": "s"}}},
-        {"text": "I read."},
+        {"text": "I read "},
+        {"citationsContent": {"content": [{"text": "page "}, {"text": "1."}], "citations": [{"title": "A"}]}},
         {"toolUse": {"toolUseId": "a", "name": "read", "input": {"path": "x"}}},
     ]
     whole = {"output": {"message": {"content": content}}, "stopReason": "tool_use", "usage": {"inputTokens": 3}}
     found = message(await events_of(loopback, msgspec.json.encode(whole), content_type="application/json"))
-    assert found.content == (ThinkingBlock("Hm", "s"), TextBlock("I read."), ToolCall("a", "read", {"path": "x"}))
+    assert found.content == (
+        ThinkingBlock("Hm", "s"),
+        TextBlock("I read "),
+        TextBlock("page 1."),
+        ToolCall("a", "read", {"path": "x"}),
+    )
     assert found.usage.input == 3
 
 

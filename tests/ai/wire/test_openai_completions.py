@@ -267,9 +267,17 @@ async def test_usage_in_odd_places(loopback: Loopback) -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 2}
     in_choice = delta("stop", content="x")
     in_choice["choices"][0]["usage"] = usage
-    for chunk in (in_choice, {"choices": [], "x_groq": {"usage": usage}}):
+    groq = {"x_groq": {"usage": usage}}
+    for chunk in (in_choice, {"choices": [], **groq}, delta("stop") | groq):
         body = sse(delta("stop", content="x"), chunk, DONE)
         assert message(await answer(loopback, body)).usage == Usage(1, 2)
+
+
+async def test_usage_in_its_own_place_tells_more(loopback: Loopback) -> None:
+    plain = {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}
+    last = delta("stop", content="x") | {"x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}}
+    for chunks in ([last, {"choices": [], "usage": plain}], [{"choices": [], "usage": plain}, last]):
+        assert message(await answer(loopback, sse(*chunks, DONE))).usage == Usage(2, 2, 1)
 
 
 async def test_reported_cost_wins(loopback: Loopback) -> None:
