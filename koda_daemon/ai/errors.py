@@ -293,6 +293,8 @@ def _read(body: bytes | Mapping[str, Any] | str) -> tuple[list[str], str]:
     ]
     message = next((inner[k] for k in ("message", "detail", "error_msg", "msg") if isinstance(inner.get(k), str)), "")
     metadata = inner.get("metadata")
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("error_type"), str):
+        codes.append(metadata["error_type"])  # OpenRouter
     if isinstance(metadata, Mapping) and isinstance(metadata.get("raw"), str):
         message = f"{message}: {metadata['raw']}"  # OpenRouter: the upstream's own words
     if not message:
