@@ -270,3 +270,15 @@ async def test_a_full_window_without_a_word_is_an_overflow(loopback: Loopback, a
     events += [{"type": "message_delta", "delta": {"stop_reason": reason}}, {"type": "message_stop"}]
     body = sse(*events) if api == CLAUDE else sse(delta(reason), DONE)
     assert failure(await answer(loopback, body, api=api)).error.kind == "context.overflow"
+
+
+@pytest.mark.parametrize("path", ["", "$", "a", "$.", "$[0]", "$.a[", "$.a[x]", "$.a[999999]", "$..a", "$" + ".a" * 99])
+async def test_places_that_no_argument_has(loopback: Loopback, path: str) -> None:
+    values = [
+        part(name="read", willContinue=True),
+        part(partialArgs=[piece(path, stringValue="no"), piece("$.path", stringValue="x")]),
+        chunk(finish="STOP"),
+    ]
+    found = message(await answer(loopback, sse(*values), api=GEMINI))
+    assert found.tool_calls[0].arguments.get("path") == "x"
+    assert "no" not in str(found.tool_calls[0].arguments)
