@@ -48,7 +48,7 @@ _OVERFLOW = re.compile(
     | range\ of\ input\ length\ should\ be                    # Alibaba
     | inputs`?\ tokens\ \+\ `?max_new_tokens                  # Together, text-generation-inference
     | inputs`?\ must\ have\ less\ than                        # text-generation-inference
-    | request\ too\ large\ for\ model | request\ too\ large\ for\ \S+\ in\ organization  # Groq, OpenAI (429)
+    | request\ too\ large\ for\ .{1,100}(in\ organization|tokens\ per|TPM)  # Groq, OpenAI (429)
     | usage\ is\ required\ for\ long\ context                 # Anthropic (429)
     | input\ length\ and\ `?max_tokens`?\ exceed              # Anthropic
     | too\ many\ tokens.{0,40}(exceed|maximum|limit\ of)
@@ -293,6 +293,8 @@ def _read(body: bytes | Mapping[str, Any] | str) -> tuple[list[str], str]:
     ]
     message = next((inner[k] for k in ("message", "detail", "error_msg", "msg") if isinstance(inner.get(k), str)), "")
     metadata = inner.get("metadata")
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("error_type"), str):
+        codes.append(metadata["error_type"])  # OpenRouter
     if isinstance(metadata, Mapping) and isinstance(metadata.get("raw"), str):
         message = f"{message}: {metadata['raw']}"  # OpenRouter: the upstream's own words
     if not message:

@@ -230,4 +230,4 @@ class EventReader:
         for block in self._blocks.values():
             if block.kind == "thinking":
                 self._give(block)
-        self.assembler.done(reason, cut=reason == "length")
+        self.assembler.done(reason, cut=reason == "length", full=self.stop == "model_context_window_exceeded")

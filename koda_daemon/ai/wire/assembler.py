@@ -147,9 +147,17 @@ class Assembler:
     def has_calls(self) -> bool:
         return any(part.kind == "call" for part in self._parts)
 
-    def done(self, stop_reason: StopReason, *, cut: bool = False) -> None:
-        """The answer is whole. ``cut``: what is still open was not finished (a length limit)."""
+    def done(self, stop_reason: StopReason, *, cut: bool = False, full: bool = False) -> None:
+        """The answer is whole. ``cut``: what is still open was not finished (a length limit); ``full``: that limit is
+        the context window. A window that left no room for a word is an overflow, under whatever name (z.ai, Ollama).
+        """
         self.start()
+        spent = full or (self.usage.input > 0 and not self.usage.output)
+        if stop_reason == "length" and not self._parts and spent:
+            what = "The conversation fills the model's context window: nothing was answered."
+            action = "Compact the session, or choose a model with a larger context window."
+            self.failed(KodaError("context.overflow", what, user_action=action))
+            return
         for part in tuple(self._open):
             self.end(part, cut=cut)
         self.out.append(Done(self._message(stop_reason)))

@@ -218,7 +218,7 @@ class ConverseReader:
             self._sign(block)
         if reason in ("end", "toolUse"):
             reason = "toolUse" if self.assembler.has_calls else "end"
-        self.assembler.done(reason, cut=reason == "length")
+        self.assembler.done(reason, cut=reason == "length", full=self.stop == "model_context_window_exceeded")
 
 
 def read_usage(raw: Any) -> Usage | None:

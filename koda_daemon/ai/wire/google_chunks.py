@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -35,7 +36,7 @@ class _Candidate(Struct, gc=False):
 
 class _Chunk(Struct, gc=False):
     candidates: list[_Candidate] | None = None
-    usageMetadata: Raw = Raw()  # noqa: N815 - on every chunk; only the last one is decoded
+    usageMetadata: Raw = Raw()  # noqa: N815 - on every chunk; only the last ones are decoded
     promptFeedback: Any = None  # noqa: N815
     error: Any = None
 
@@ -84,7 +85,7 @@ class GeminiReader:
         self._said = ""  # the server's words about the finish reason
         self._blocked: str | None = None
         self._part: Part | None = None  # the text or thinking block that grows
-        self._usage: list[Raw] = []
+        self._usage: deque[Raw] = deque(maxlen=4)  # the last that counts is what counts; Vertex AI sends some without
         self._call_part: Part | None = None  # the call whose arguments come in pieces
         self._args = PartialArgs()
 
@@ -103,8 +104,8 @@ class GeminiReader:
             self._count()
             self.error = {"error": chunk.error}
             return
-        if chunk.usageMetadata and b"okenCount" in bytes(chunk.usageMetadata):
-            self._usage = [chunk.usageMetadata]  # without counts: Vertex AI says what kind of traffic this is
+        if chunk.usageMetadata:
+            self._usage.append(chunk.usageMetadata)
         self.assembler.start()
         for candidate in chunk.candidates or ():
             if candidate.index:

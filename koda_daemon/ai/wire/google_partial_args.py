@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 _STEP = re.compile(r"""\.([^.\[\]]+)|\[(\d+)\]|\[(['"])(.*?)\3\]""")
-_ITEMS = 10_000  # more than a call has; a place beyond is no place
+_GAP = 100  # items that a list may lack before the next one: it is filled in order, and memory is not for the asking
 _DEPTH = 64
 
 
@@ -71,7 +71,7 @@ def _get(place: Any, step: str | int) -> Any:
 
 def _put(place: Any, step: str | int, value: Any) -> bool:
     if isinstance(step, int):
-        if step > _ITEMS:
+        if step > len(place) + _GAP:
             return False
         place.extend([None] * (step + 1 - len(place)))
     place[step] = value

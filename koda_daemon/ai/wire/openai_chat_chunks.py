@@ -293,7 +293,7 @@ class ChunkReader:
         if reason is None:
             raise broken_off(config, self.finish or "")
         self._give_details()
-        self.assembler.done(reason, cut=reason == "length")
+        self.assembler.done(reason, cut=reason == "length", full=self.finish == "model_context_window_exceeded")
 
     def stop_reason(self) -> StopReason | None:
         """How the answer ended; None if it did not (no ``finish_reason``), or ended in a failure."""

@@ -248,3 +248,37 @@ async def test_text_before_an_error_stays(loopback: Loopback) -> None:
         found = failure(await answer(loopback, body[:upto], sse(ERRORS[api]), api=api))
         assert found.partial is not None
         assert found.partial.content == (TextBlock("Streamed."),)
+
+
+async def test_no_room_to_answer_is_an_overflow(loopback: Loopback) -> None:
+    for usage, silent in (
+        ({"prompt_tokens": 9, "completion_tokens": 0}, True),
+        ({"completion_tokens": 5}, False),
+        ({}, False),
+    ):
+        events = await answer(loopback, sse(delta("length", content=""), {"choices": [], "usage": usage}, DONE))
+        if silent:
+            assert (failure(events).error.kind, failure(events).error.retryable) == ("context.overflow", False)
+        else:
+            assert message(events).stop_reason == "length"
+
+
+@pytest.mark.parametrize("api", [CHAT, CLAUDE])
+async def test_a_full_window_without_a_word_is_an_overflow(loopback: Loopback, api: str) -> None:
+    reason = "model_context_window_exceeded"
+    events = [{"type": "message_start", "message": {"usage": {"input_tokens": 0, "output_tokens": 0}}}]
+    events += [{"type": "message_delta", "delta": {"stop_reason": reason}}, {"type": "message_stop"}]
+    body = sse(*events) if api == CLAUDE else sse(delta(reason), DONE)
+    assert failure(await answer(loopback, body, api=api)).error.kind == "context.overflow"
+
+
+@pytest.mark.parametrize("path", ["", "$", "a", "$.", "$[0]", "$.a[", "$.a[x]", "$.a[999999]", "$..a", "$" + ".a" * 99])
+async def test_places_that_no_argument_has(loopback: Loopback, path: str) -> None:
+    values = [
+        part(name="read", willContinue=True),
+        part(partialArgs=[piece(path, stringValue="no"), piece("$.path", stringValue="x")]),
+        chunk(finish="STOP"),
+    ]
+    found = message(await answer(loopback, sse(*values), api=GEMINI))
+    assert found.tool_calls[0].arguments.get("path") == "x"
+    assert "no" not in str(found.tool_calls[0].arguments)
