@@ -58,6 +58,7 @@ class Authorizer:
             token=token,
             base_url=config.base_url if own_address else credential.base_url or config.base_url,
             headers={**credential.headers, **config.headers},
+            compat=replace(config.compat, plan_usage=True) if credential.plan else config.compat,
         )
 
     def watched(self, provider_id: str, stream: AssistantMessageEventStream) -> AssistantMessageEventStream:

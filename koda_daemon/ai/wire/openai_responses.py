@@ -31,7 +31,7 @@ class OpenAIResponses(SSEProvider):
 
         config = self.config
         headers = {"authorization": f"Bearer {config.api_key}"} if config.api_key else {}
-        if config.id == "openai":
+        if config.id == "openai" and not config.compat.plan_usage:  # a plan belongs to no organization of the API
             owners = {"openai-organization": "OPENAI_ORG_ID", "openai-project": "OPENAI_PROJECT_ID"}
             headers |= {
                 name: config.environ[variable] for name, variable in owners.items() if variable in config.environ
