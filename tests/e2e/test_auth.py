@@ -23,6 +23,7 @@ from tests.harness.client import Message, RefusedError, clean_environment
 
 KEY = "sk-given-0123456789abcdef"
 OFF = {"KODA_KEYRING": "off"}
+ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 
 @pytest_asyncio.fixture
@@ -89,7 +90,9 @@ async def test_an_api_key_is_stored_encrypted_and_outlives_the_daemon(tmp_path: 
     for path in (tmp_path / "home" / ".koda").rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes()
     async with daemon(tmp_path, env=OFF) as koda:
-        assert await status(koda, "groq") == {"status": "ok", "source": "file", "methods": ["apiKey"]}
+        found = await status(koda, "groq")
+        assert re.fullmatch(ISO, found.pop("since"))
+        assert found == {"status": "ok", "source": "file", "methods": ["apiKey"]}
         assert await koda.request("koda/auth/logout", provider="groq") == {"removed": True}
         assert await changed(koda) == {"provider": "groq", "status": "missing"}
         assert await koda.request("koda/auth/logout", provider="groq") == {"removed": False}
@@ -103,6 +106,7 @@ async def test_what_is_no_key(tmp_path: Path) -> None:
             {"apiKey": ""},
             {"apiKey": "two words"},
             {"apiKey": KEY, "code": "x"},
+            {"apiKey": KEY, "cancel": True},
             {"code": "x"},
         ]
         for wrong in given:
@@ -139,7 +143,8 @@ async def test_signing_in_on_a_page_that_the_client_opens(tmp_path: Path, provid
         assert await changed(koda) == {"provider": "openai", "status": "ok"}
         found = await status(koda, "openai")
         assert (found["source"], found["account"]) == ("oauth", "ada@example.org")
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found["expiresAt"])
+        assert re.fullmatch(ISO, found["since"])
+        assert re.fullmatch(ISO, found["expiresAt"])
         assert await koda.request("koda/auth/logout", provider="openai") == {"removed": True}
         assert provider.count("/revoke") == 1
 
@@ -177,6 +182,27 @@ async def test_a_refused_sign_in_is_told(tmp_path: Path, provider: FakeProvider)
 
 
 @pytest.mark.asyncio
+async def test_giving_a_sign_in_up(tmp_path: Path, provider: FakeProvider) -> None:
+    """Two at once do not disturb each other; what is stored stays."""
+    async with signing_in(tmp_path, provider) as koda:
+        await koda.request("koda/auth/login", provider="openrouter", apiKey=KEY)
+        first = await koda.request("koda/auth/login", provider="openrouter")
+        second = await koda.request("koda/auth/login", provider="openai")
+        device = await koda.request("koda/auth/login", provider="github-copilot")
+        assert await koda.request("koda/auth/login", provider="openrouter", cancel=True) == {"status": "cancelled"}
+        assert await koda.request("koda/auth/login", provider="openrouter", cancel=True) == {"status": "ok"}
+        told = [message["params"] for message in koda.raw.messages if message.get("method") == "koda/auth/changed"]
+        [given_up] = [one for one in told if "error" in one]
+        assert (given_up["provider"], given_up["status"]) == ("openrouter", "ok")
+        assert given_up["error"]["kind"] == "permission.denied"
+        with pytest.raises(OSError):  # refused or reset, as the system likes
+            await visit(provider.consent(first["url"]))
+        assert (await status(koda, "openrouter"))["source"] == "file"
+        assert device["userCode"]
+        assert (await visit(provider.consent(second["url"])))[0] == 200
+
+
+@pytest.mark.asyncio
 async def test_a_daemon_that_ends_in_mid_sign_in_ends_at_once(tmp_path: Path, provider: FakeProvider) -> None:
     async with signing_in(tmp_path, provider) as koda:
         await koda.request("koda/auth/login", provider="openrouter")
@@ -206,6 +232,7 @@ def test_the_command_line_takes_keys_from_stdin(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "Signed in to Groq" in done.stdout
     assert "credentials.key beside it" in done.stdout
+    assert "KODA_KEYRING is off" in done.stdout
     done = koda_daemon(tmp_path, "login", "openrouter", "--key", said=KEY, KODA_PASSPHRASE="correct horse")
     assert "encrypted with KODA_PASSPHRASE" in done.stdout
     shown = json.loads(koda_daemon(tmp_path, "auth", "--json").stdout)
@@ -214,6 +241,7 @@ def test_the_command_line_takes_keys_from_stdin(tmp_path: Path) -> None:
         ("groq", "ok", "file"),
     ]
     assert "KODA_PASSPHRASE is not set" in koda_daemon(tmp_path, "auth").stdout
+    assert re.search(rf"groq +file +since {ISO}\n", koda_daemon(tmp_path, "auth").stdout)
     assert koda_daemon(tmp_path, "logout", "groq").stdout == "Signed out of Groq.\n"
     assert koda_daemon(tmp_path, "logout", "groq").stdout == "Nothing was stored.\n"
     everyone = koda_daemon(tmp_path, "auth", "--all").stdout
@@ -222,16 +250,36 @@ def test_the_command_line_takes_keys_from_stdin(tmp_path: Path) -> None:
 
 
 def test_the_command_line_takes_no_key_as_an_argument(tmp_path: Path) -> None:
-    done = koda_daemon(tmp_path, "login", "groq", KEY)
-    assert done.returncode == 2
-    assert KEY not in done.stdout + done.stderr
-    assert koda_daemon(tmp_path, "login", "nobody", said=KEY).returncode == 2
+    for arguments in (["groq", KEY], [KEY], [f"--key={KEY}", "groq"]):
+        for command in ("login", "logout", "auth"):
+            done = koda_daemon(tmp_path, command, *arguments)
+            assert done.returncode == 2
+            assert KEY not in done.stdout + done.stderr
     assert koda_daemon(tmp_path, "login", "groq", said="two words").returncode == 2
+
+
+def test_the_command_line_guesses_which_provider_is_meant(tmp_path: Path) -> None:
+    done = koda_daemon(tmp_path, "login", "antropic", said=KEY)
+    assert (done.returncode, "'antropic'. Did you mean anthropic" in done.stderr) == (2, True)
+    done = koda_daemon(tmp_path, "logout", "nobody")
+    assert (done.returncode, "There are anthropic, openai," in done.stderr) == (2, True)
 
 
 def test_the_command_line_says_what_goes_first(tmp_path: Path) -> None:
     done = koda_daemon(tmp_path, "login", "groq", said=KEY, GROQ_API_KEY="of-the-environment")
-    assert "the key of the environment goes first" in done.stderr
+    assert "GROQ_API_KEY in the environment goes first" in done.stderr
+    assert "GROQ_API_KEY in the environment\n" in koda_daemon(tmp_path, "auth", GROQ_API_KEY="x").stdout
+    done = koda_daemon(tmp_path, "logout", "groq", GROQ_API_KEY="of-the-environment")
+    assert done.stdout == "Signed out of Groq.\n"
+    assert "GROQ_API_KEY in the environment is still there" in done.stderr
+
+
+def test_a_key_in_the_settings_is_named_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / ".koda").mkdir()
+    (tmp_path / ".koda" / "settings.json").write_text('{"providers": {"groq": {"apiKey": "written-down-0123"}}}')
+    done = koda_daemon(tmp_path, "logout", "groq")
+    assert done.stdout == "Nothing was stored.\n"
+    assert "providers.groq.apiKey in the settings is still there" in done.stderr
 
 
 @pytest.mark.asyncio

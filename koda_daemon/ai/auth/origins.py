@@ -35,6 +35,17 @@ class WrittenKeys:
         plain = self.plain(provider_id)
         return None if plain is None else plain[1]
 
+    def place(self, provider_id: str) -> str | None:
+        """Where the user has written the key, in words; None when nowhere."""
+        if self.source(provider_id) is None:
+            return None
+        row = self._settings.get(provider_id)
+        if row is not None and row.api_key:
+            return f"providers.{provider_id}.apiKey in the settings"
+        built_in = PROVIDERS.get(provider_id)
+        names = built_in.env if built_in is not None else ()
+        return next((f"{name} in the environment" for name in names if self._environ.get(name, "").strip()), None)
+
     def command(self, provider_id: str) -> str | None:
         """The command line that prints the key."""
         row = self._settings.get(provider_id)
