@@ -110,9 +110,12 @@ def secret_values(named: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def passwords_in(url: str) -> list[str]:
-    """The password of an address (a proxy's), as it is written and as it is meant."""
+    """The password of an address (a proxy's), as it is written, as it is meant, and as it is sent (RFC 7617)."""
     try:
-        password = urlsplit(url).password
+        parts = urlsplit(url)
     except ValueError:
         return []
-    return [password, unquote(password)] if password else []
+    if not parts.password:
+        return []
+    password = unquote(parts.password)
+    return [parts.password, password, b64encode(f"{unquote(parts.username or '')}:{password}".encode()).decode()]
