@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -282,25 +283,31 @@ def test_a_key_in_the_settings_is_named_where_it_is(tmp_path: Path) -> None:
     assert "providers.groq.apiKey in the settings is still there" in done.stderr
 
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize("pasted", [False, True])
-async def test_the_command_line_signs_in_on_a_page(tmp_path: Path, provider: FakeProvider, pasted: bool) -> None:
+async def begun(tmp_path: Path, provider: FakeProvider, name: str) -> tuple[asyncio.subprocess.Process, str]:
+    """A ``login`` that waits for its user, and the address that it has shown."""
     home = tmp_path / ".koda"
     home.mkdir()
     (home / "settings.json").write_text(json.dumps(settings(provider)))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "koda_daemon", "login", "openai"),
+        *(sys.executable, "-m", "koda_daemon", "login", name),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
         env=clean_environment(tmp_path, OFF),
     )
     assert process.stdout is not None
+    while line := (await process.stdout.readline()).decode():
+        if line.strip().startswith("http"):
+            return process, line.strip()
+    raise AssertionError("it has ended")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("pasted", [False, True])
+async def test_the_command_line_signs_in_on_a_page(tmp_path: Path, provider: FakeProvider, pasted: bool) -> None:
+    process, url = await begun(tmp_path, provider, "openai")
+    assert process.stdout is not None
     assert process.stdin is not None
-    url = ""
-    while not url:
-        line = (await process.stdout.readline()).decode()
-        assert line, "it has ended"
-        url = line.strip() if line.strip().startswith("http") else ""
     back = provider.consent(url)
     if pasted:
         process.stdin.write(f"nonsense=1\n{back}\n".encode())
@@ -313,6 +320,46 @@ async def test_the_command_line_signs_in_on_a_page(tmp_path: Path, provider: Fak
     process.stdin.close()
     done = await asyncio.to_thread(koda_daemon, tmp_path, "auth")
     assert "ada@example.org" in done.stdout
+
+
+@pytest.mark.asyncio
+async def test_the_command_line_signs_in_with_a_device(tmp_path: Path, provider: FakeProvider) -> None:
+    provider.device = [{"error": "authorization_pending"}, {"error": "authorization_pending"}]
+    process, url = await begun(tmp_path, provider, "github-copilot")
+    said, problems = (text.decode() for text in await process.communicate())
+    assert url == f"{provider.url}/login/device"
+    assert "enter the code WDJB-MJHT" in said
+    assert "Signed in to GitHub Copilot" in said
+    assert (process.returncode, problems) == (0, "")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("github-copilot", "The sign-in at github-copilot was refused."), ("openrouter", "was refused on the provider")],
+)
+async def test_the_command_line_says_that_the_user_refused(
+    tmp_path: Path, provider: FakeProvider, name: str, said: str
+) -> None:
+    provider.device = [{"error": "access_denied"}]
+    process, url = await begun(tmp_path, provider, name)
+    if name == "openrouter":
+        await visit(provider.refuse(url))
+    _, problems = await process.communicate()
+    assert process.returncode == 1
+    assert said in problems.decode()
+    assert problems.count(b"\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["openai", "github-copilot"])
+async def test_the_command_line_can_be_interrupted(tmp_path: Path, provider: FakeProvider, name: str) -> None:
+    provider.device = [{"error": "authorization_pending"}] * 10_000
+    process, _ = await begun(tmp_path, provider, name)
+    process.send_signal(signal.SIGINT)
+    _, problems = await process.communicate()
+    assert (process.returncode, problems.strip()) == (130, b"koda-daemon: interrupted")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -215,6 +215,10 @@ class AuthStorage:
         """Waits until the user is through, and stores what that gave. Raises what went wrong; listeners hear of it."""
         try:
             stored = await attempt.wait()
+            if self._attempts.get(provider_id) is not attempt:  # given up while the provider was being asked
+                from koda_daemon.ai.auth.callback import given_up
+
+                raise given_up()
             await self.store.write(provider_id, stored)
         except KodaError as error:
             if self._attempts.get(provider_id) is attempt:  # nobody waits for one that another has replaced
