@@ -89,5 +89,8 @@ class CredentialSource(Protocol):
         read, ``provider.unreachable`` when it could not be refreshed now.
         """
 
-    def refused(self, provider_id: str, secret: str) -> None:
-        """Tells that the provider did not accept ``secret``: the next request gets a refreshed one, if there is."""
+    def refused(self, provider_id: str, secret: str) -> bool:
+        """Tells that the provider did not accept ``secret``: the next request gets a refreshed one, if there is.
+
+        True when that is worth trying at once.
+        """

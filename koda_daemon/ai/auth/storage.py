@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
@@ -40,6 +41,8 @@ _EXCHANGED = frozenset({"github-copilot"})
 _KEYLESS = frozenset({"demo"})
 _COMMAND_LASTS = 600.0
 """Seconds that what a ``!command`` printed is used: some print tokens that expire."""
+_REFUSED_AGAIN = 60.0
+"""Seconds within which a second refusal is not put down to the age of the token."""
 _LONGEST_KEY = 16 * 1024
 _END_SECONDS = 0.5
 
@@ -92,6 +95,7 @@ class AuthStorage:
         self._cache: dict[str, _Cached] = {}
         self._cache_version: object = None
         self._refused: dict[str, str] = {}
+        self._refused_at: dict[str, float] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._attempts: dict[str, Attempt] = {}
 
@@ -135,11 +139,17 @@ class AuthStorage:
                 return await self._of_key(provider_id, *plain)
             return await self._of_store(provider_id) if self._may_be_stored(provider_id, ended=True) else None
 
-    def refused(self, provider_id: str, secret: str) -> None:
+    def refused(self, provider_id: str, secret: str) -> bool:
         cached = self._cache.get(provider_id)
-        if cached is not None and cached.credential.secret == secret and cached.until is not None:
-            del self._cache[provider_id]
-            self._refused[provider_id] = secret
+        if cached is None or cached.credential.secret != secret:
+            return True  # it has been replaced, or refused, meanwhile
+        if cached.until is None:
+            return False
+        del self._cache[provider_id]
+        self._refused[provider_id] = secret
+        last, now = self._refused_at.get(provider_id, -math.inf), monotonic()
+        self._refused_at[provider_id] = now
+        return now - last > _REFUSED_AGAIN  # one that is refused when it is new is not refused for its age
 
     # status, signing in and out
 

@@ -137,6 +137,25 @@ async def test_tokens_are_sent_and_refreshed_over_one_connection(
 
 
 @pytest.mark.asyncio
+async def test_a_refused_token_is_worth_one_more_try(
+    tmp_path: Path, loopback: Loopback, provider: FakeProvider
+) -> None:
+    made = Made(tmp_path, loopback.url, provider)
+    refusals(loopback)
+    provider.refresh_tokens.add("refresh-0123456789")
+    tokens = OAuthTokens(access="a" * 9, refresh="refresh-0123456789", expires=time() + 3600, extra={"client_id": "me"})
+    await made.auth.store.write("openai", tokens)
+    retryable = []
+    for _ in range(2):
+        async with made.models.stream(made.models.model("openai/gpt-5"), CONTEXT, StreamOptions()) as stream:
+            *_, last = [event async for event in stream]
+        assert isinstance(last, StreamError)
+        retryable.append(last.error.retryable)
+    assert retryable == [True, False]
+    await made.models.aclose()
+
+
+@pytest.mark.asyncio
 async def test_an_ended_sign_in_is_told_without_a_request(
     tmp_path: Path, loopback: Loopback, provider: FakeProvider
 ) -> None:

@@ -259,12 +259,14 @@ async def test_a_refused_token_is_refreshed(provider: FakeProvider, tmp_path: Pa
     auth = await stored_tokens(provider, tmp_path, lasts=3000)
     old = await secret(auth, "openai")
     assert old is not None
-    auth.refused("openai", old)
+    assert auth.refused("openai", old)
     fresh = await secret(auth, "openai")
+    assert fresh is not None
     assert fresh != old
-    auth.refused("openai", old)  # a request that was under way with the old one
+    assert auth.refused("openai", old)  # a request that was under way with the old one
     assert await secret(auth, "openai") == fresh
     assert provider.count("/token") == 1
+    assert not auth.refused("openai", fresh)  # it was not its age
 
 
 @pytest.mark.asyncio
