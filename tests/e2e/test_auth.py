@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.ai.auth.provider import FakeProvider, fake_provider, visit
+from tests.ai.auth.provider import Asked, FakeProvider, Reply, fake_provider, visit
 from tests.e2e.koda import Koda, daemon
 from tests.harness.client import Message, RefusedError, clean_environment
 
@@ -180,6 +180,38 @@ async def test_a_refused_sign_in_is_told(tmp_path: Path, provider: FakeProvider)
         await visit(provider.refuse(answer["url"]))
         told = await changed(koda)
         assert (told["status"], told["error"]["kind"]) == ("missing", "permission.denied")
+
+
+@pytest.mark.asyncio
+async def test_a_turn_that_a_chatgpt_plan_pays_for(tmp_path: Path, provider: FakeProvider) -> None:
+    """From signing in to the answer, over a token that is refused on the way."""
+    text = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Paid by the plan."}]}
+    heard: list[Asked] = []
+
+    async def answer(asked: Asked) -> Reply | None:
+        if asked.path != "/v1/responses":
+            return None
+        heard.append(asked)
+        if len(heard) == 1:
+            return 401, {"error": {"code": "subscription_sharing_invalid_user"}}
+        return 200, {"object": "response", "status": "completed", "output": [text]}
+
+    provider.answer = answer
+    whole = settings(provider) | {"retry": {"base_delay": 0.01}}
+    whole["providers"]["openai"]["baseUrl"] = f"{provider.url}/v1"
+    async with daemon(tmp_path, settings=whole, env=OFF | {"KODA_OFFLINE": "1"}) as koda:
+        answered = await koda.request("koda/auth/login", provider="openai")
+        await visit(provider.consent(answered["url"]))
+        await changed(koda)
+        ended = await koda.prompt(await koda.new(model="openai/gpt-5"), "Hello")
+        assert (ended["stopReason"], ended["text"]) == ("end", "Paid by the plan.")
+    first, second = (asked.headers["authorization"] for asked in heard)
+    assert first != second
+    body = json.loads(heard[1].body)
+    assert body["input"][0]["role"] == "developer"
+    assert [tool["type"] for tool in body["tools"]] == ["namespace"]
+    assert {tool["name"] for tool in body["tools"][0]["tools"]} >= {"read", "bash"}
+    assert "max_output_tokens" not in body
 
 
 @pytest.mark.asyncio
