@@ -102,15 +102,17 @@ export interface AuthLoginParams {
   apiKey?: string | null;
   /** The address that the browser was sent to, pasted by the user, or the code in it. */
   code?: string | null;
+  /** Gives up the sign-in that is pending; what is stored stays. Default: `false`. */
+  cancel?: boolean;
 }
 
 /**
  * `pending`: the user goes on at `url` (entering `userCode`, if there is one).
  *
- * `koda/auth/changed` tells the end.
+ * `koda/auth/changed` tells the end. To `cancel`: `cancelled`, or `ok` when nothing was pending.
  */
 export interface AuthLoginResult {
-  status: "ok" | "pending";
+  status: "cancelled" | "ok" | "pending";
   url?: string;
   userCode?: string;
 }
@@ -134,6 +136,9 @@ export interface AuthStatus {
   /** How one can sign in. */
   methods: ("apiKey" | "oauth")[];
   account?: string;
+  /** When it was signed in. */
+  since?: string;
+  /** When what signing in gave ends or is refreshed. */
   expiresAt?: string;
 }
 

@@ -89,12 +89,13 @@
 ---@field provider string
 ---@field apiKey? string
 ---@field code? string The address that the browser was sent to, pasted by the user, or the code in it.
+---@field cancel? boolean Gives up the sign-in that is pending; what is stored stays. Default: `false`.
 
 ---`pending`: the user goes on at `url` (entering `userCode`, if there is one).
 ---
----`koda/auth/changed` tells the end.
+---`koda/auth/changed` tells the end. To `cancel`: `cancelled`, or `ok` when nothing was pending.
 ---@class koda.AuthLoginResult
----@field status "ok"|"pending"
+---@field status "cancelled"|"ok"|"pending"
 ---@field url? string
 ---@field userCode? string
 
@@ -113,7 +114,8 @@
 ---@field source "environment"|"file"|"keyring"|"none"|"oauth"|"settings" Where the credentials come from; `none`: there are none, or none is needed.
 ---@field methods ("apiKey"|"oauth")[] How one can sign in.
 ---@field account? string
----@field expiresAt? string
+---@field since? string When it was signed in.
+---@field expiresAt? string When what signing in gave ends or is refreshed.
 
 ---Says which providers have credentials. Never gives a secret.
 ---@class koda.AuthStatusParams

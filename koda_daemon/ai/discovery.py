@@ -53,7 +53,7 @@ def read_list(data: bytes, provider: str) -> list[ModelFacts]:
 
 
 def _facts(item: dict[str, Any]) -> ModelFacts | None:
-    id_ = item.get("id") or item.get("model") or item.get("name")
+    id_ = item.get("id") or item.get("model") or item.get("slug") or item.get("name")
     if not isinstance(id_, str) or not id_ or not _is_chat(id_, item):
         return None
     id_ = id_.removeprefix("models/")  # Gemini
@@ -73,6 +73,8 @@ def _facts(item: dict[str, Any]) -> ModelFacts | None:
 
 
 def _is_chat(id_: str, item: Mapping[str, Any]) -> bool:
+    if "slug" in item and item.get("visibility", "list") != "list":
+        return False  # of a ChatGPT plan, and not to be offered
     if item.get("lifecycle") == "retired" or item.get("active") is False or item.get("archived") is True:
         return False
     methods = item.get("supportedGenerationMethods")

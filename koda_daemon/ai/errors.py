@@ -98,6 +98,25 @@ _RETRY_WORDS = re.compile(
 )
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]+)")
 _UNITS = {"ms": 0.001, "m": 60.0, "h": 3600.0, "s": 1.0}
+# Of requests that a ChatGPT plan pays for (developers.openai.com/siwc/token-sharing-open-source/errors-and-recovery);
+# they come as statuses and as events.
+_MANAGE = "Review the plan's usage: chatgpt.com/settings/usage."
+_OTHERWISE = "Choose another model or provider, or sign in with an API key."
+_PLAN: dict[str, tuple[ErrorKind, str, str]] = {
+    "subscription_sharing_usage_limit_exceeded": ("quota.exhausted", "the plan's allowance is used up", _MANAGE),
+    "subscription_sharing_user_not_eligible": (
+        "permission.denied",
+        "the account may not use its plan",
+        _OTHERWISE,
+    ),
+    "subscription_sharing_unsupported_capability": ("internal", "plans do not pay for such a request", _OTHERWISE),
+    "subscription_sharing_route_not_supported": ("internal", "plans do not pay for such a request", _OTHERWISE),
+    "subscription_sharing_usage_unavailable": ("provider.overloaded", "the plan cannot be looked at now", ""),
+    "subscription_sharing_user_unavailable": ("provider.overloaded", "the plan cannot be looked at now", ""),
+    "subscription_sharing_invalid_user": ("auth.required", "the sign-in is not accepted", "Sign in again."),
+    "chatpass_v2_scope_not_authorized": ("auth.required", "the sign-in does not permit this", "Sign in again."),
+    "chatpass_v2_invalid_authorization_context": ("auth.required", "the sign-in is not accepted", "Sign in again."),
+}
 _EXPIRED = re.compile(r"expired", re.IGNORECASE)
 # What looks like a credential, in case a provider quotes the one it refuses.
 _SECRET = re.compile(
@@ -143,6 +162,10 @@ def classify(
             kind, what, retryable=retryable, retry_after=retry_after if retryable else None, user_action=action
         )
 
+    plan = next((_PLAN[code] for code in codes if code in _PLAN), None)
+    if plan is not None:
+        kind, what, action = plan
+        return error(kind, f"{provider}: {what}{said}", retryable=kind == "provider.overloaded", action=action or None)
     if (
         _OVERFLOW_CODES.intersection(codes)
         or _OVERFLOW.search(words)
@@ -166,7 +189,7 @@ def classify(
     bad_key = status in (None, 400) and _BAD_KEY.search(words)
     if status == 401 or bad_key or (status == 403 and not _REFUSED.search(words)) or _auth_code(codes):
         # The provider's own words are left out: they tend to quote the key.
-        kind: ErrorKind = "auth.expired" if _EXPIRED.search(words) else "auth.required"
+        kind = "auth.expired" if _EXPIRED.search(words) else "auth.required"
         what = "refused access with this key" if status == 403 else "refused the credentials"
         where = f", or set {env[0]}" if env else ""
         return error(kind, f"{provider} {what}.", action=f"Sign in again with a valid key{where}.")

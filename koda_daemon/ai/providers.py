@@ -56,6 +56,8 @@ class Compat(Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unk
     """Reports a prompt that is too long as 400 or 413 without a body (Cerebras)."""
     limits_per_model: bool = False
     """A limited rate says nothing of other models: what refused is one of many servers behind this one."""
+    plan_usage: bool = False
+    """Is paid by the user's ChatGPT plan, which takes less than the API does. Set by signing in there."""
     anthropic_version: str | None = None
     """The ``anthropic-version`` header; None takes the newest for api.anthropic.com, 2023-06-01 elsewhere."""
 

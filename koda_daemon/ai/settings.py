@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct, field
@@ -38,3 +39,9 @@ class ProviderSettings(Struct, rename="camel", forbid_unknown_fields=True, kw_on
 
     def __repr__(self) -> str:  # the key and headers stay out of logs and tracebacks
         return f"ProviderSettings(api={self.api!r}, base_url={self.base_url!r})"
+
+
+def key_variables(providers: Mapping[str, ProviderSettings]) -> frozenset[str]:
+    """The variables of the environment that the settings name as keys (``$NAME``), whatever they are called."""
+    written = (value for row in providers.values() for value in (row.api_key or "", *row.headers.values()))
+    return frozenset(value[1:] for value in written if value.startswith("$"))

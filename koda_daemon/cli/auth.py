@@ -9,9 +9,10 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from functools import partial
 
 import click
@@ -20,6 +21,7 @@ from msgspec.structs import replace
 from koda_daemon.ai.auth.flows import has_flow, why_key
 from koda_daemon.ai.auth.limited import LimitedThread
 from koda_daemon.ai.auth.oauth import Attempt
+from koda_daemon.ai.auth.redact import SHORTEST
 from koda_daemon.ai.auth.storage import AuthStorage, ProviderStatus
 from koda_daemon.ai.auth.store import FILE, KEY_FILE, PASSPHRASE
 from koda_daemon.ai.providers import PROVIDERS
@@ -46,8 +48,7 @@ class SignIns:
     def check(self, provider: str) -> None:
         """Raises ``params.invalid`` for a provider that does not exist."""
         if provider not in self.registry.providers:
-            known = ", ".join(self.registry.providers)
-            raise KodaError("params.invalid", f"There is no provider {provider!r}: {known}.")
+            raise unknown(provider, self.registry.providers)
 
     async def login_with_key(self, provider: str, key: str) -> None:
         """Stores a key."""
@@ -94,23 +95,21 @@ class SignIns:
             case "keyfile":
                 where = (
                     f"in {self.home / FILE}, encrypted with {KEY_FILE} beside it.\n"
-                    "That protects the file when it is copied alone, and not from programs that may read your files: "
-                    f"there is no system keyring. Set {PASSPHRASE} for more"
+                    "That protects the file when it is copied alone, and not from programs that may read your files. "
+                    f"The system keyring cannot be used ({self.auth.store.keyring.unused}); set {PASSPHRASE} for more"
                 )
         click.echo(f"Signed in to {_name(provider)}. Kept {where}.")
-        self._say_shadowed(provider)
-
-    def _say_shadowed(self, provider: str) -> None:
-        """A key that the user has written down goes before what is stored."""
-        ready = self.auth.ready(provider)
-        if ready is not None and ready.source in ("environment", "settings"):
-            click.echo(f"Note: the key of the {ready.source} goes first.", err=True)
+        if place := self.auth.written_place(provider):  # what the user has written down goes before what is stored
+            click.echo(f"Note: {place} goes first.", err=True)
 
     async def logout(self, provider: str) -> None:
         """Forgets what is stored."""
+        if not self.auth.store.index().get(provider):
+            self.check(provider)
         removed = await self.auth.logout(provider)
         click.echo(f"Signed out of {_name(provider)}." if removed else "Nothing was stored.")
-        self._say_shadowed(provider)
+        if place := self.auth.written_place(provider):
+            click.echo(f"Note: {place} is still there, and only you can take it away.", err=True)
 
     async def show(self, *, everything: bool, raw: bool) -> None:
         """Prints where each provider stands."""
@@ -137,6 +136,15 @@ class SignIns:
             if found.source == "none" and not self.registry.config(provider).needs_key:
                 return replace(found, state="ok")
         return found
+
+
+def unknown(provider: str, known: Sequence[str]) -> KodaError:
+    """What to say of a provider that does not exist: which were meant, or all. Long words are not repeated: people
+    paste keys where a name belongs."""
+    name = repr(provider) if len(provider) < SHORTEST * 2 else "of that name"
+    near = get_close_matches(provider.lower(), known, 3, 0.5)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(known)}."
+    return KodaError("params.invalid", f"There is no provider {name}. {hint}")
 
 
 def uses_page(provider: str, *, key: bool) -> bool:
@@ -200,7 +208,11 @@ def _remark(status: ProviderStatus) -> str:
         return status.problem
     if status.state == "expired":
         return f"has ended; koda-daemon login {status.provider}"
-    return "" if status.expires is None else f"refreshed by {_iso(status.expires)}"
+    if status.place:
+        return status.place
+    since = "" if status.since is None else f"since {_iso(status.since)}"
+    until = "" if status.expires is None else f"refreshed by {_iso(status.expires)}"
+    return ", ".join(filter(None, (since, until)))
 
 
 def _as_data(status: ProviderStatus, methods: tuple[str, ...]) -> dict[str, object]:
@@ -213,6 +225,8 @@ def _as_data(status: ProviderStatus, methods: tuple[str, ...]) -> dict[str, obje
     }
     if status.account:
         data["account"] = status.account
+    if status.since is not None:
+        data["since"] = _iso(status.since)
     if status.expires is not None:
         data["expiresAt"] = _iso(status.expires)
     return data

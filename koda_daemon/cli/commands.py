@@ -156,8 +156,7 @@ def login(provider: str, rest: tuple[str, ...], key: bool, no_browser: bool) -> 
     """Sign in to PROVIDER: on its page, or with an API key, which is asked for or read from stdin."""
     from koda_daemon.cli.auth import SignIns, read_key, uses_page
 
-    if rest:  # not shown: it may be a key
-        raise click.UsageError("Other users can see arguments, so a key is none: it is asked for, or read from stdin.")
+    _refuse(rest)
     sign_ins = SignIns()
     sign_ins.check(provider)
     if uses_page(provider, key=key):
@@ -166,23 +165,33 @@ def login(provider: str, rest: tuple[str, ...], key: bool, no_browser: bool) -> 
     return _await(lambda: sign_ins.login_with_key(provider, said))
 
 
+def _refuse(rest: tuple[str, ...]) -> None:
+    """Refuses arguments that are none without showing them, as click would: one may be a key."""
+    if rest:
+        raise click.UsageError("Other users can see arguments, so a key is none: it is asked for, or read from stdin.")
+
+
 @cli.command()
 @click.argument("provider")
-def logout(provider: str) -> int:
+@click.argument("rest", nargs=-1, metavar="")
+def logout(provider: str, rest: tuple[str, ...]) -> int:
     """Forget what `login` has stored for PROVIDER."""
     from koda_daemon.cli.auth import SignIns
 
+    _refuse(rest)
     sign_ins = SignIns()
     return _await(lambda: sign_ins.logout(provider))
 
 
 @cli.command()
+@click.argument("rest", nargs=-1, metavar="")
 @click.option("--all", "everything", is_flag=True, help="Also providers without credentials.")
 @click.option("--json", "raw", is_flag=True, help="As JSON.")
-def auth(everything: bool, raw: bool) -> int:
+def auth(rest: tuple[str, ...], everything: bool, raw: bool) -> int:
     """Show which providers have credentials, and where from; never a key."""
     from koda_daemon.cli.auth import SignIns
 
+    _refuse(rest)
     return _await(lambda: SignIns().show(everything=everything, raw=raw))
 
 

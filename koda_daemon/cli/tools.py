@@ -12,6 +12,7 @@ import msgspec
 from koda_daemon.agent.tool import ToolContext, ToolResult
 from koda_daemon.agent.validation import argument_errors
 from koda_daemon.ai.provider import ToolSpec
+from koda_daemon.ai.settings import key_variables
 from koda_daemon.base.errors import KodaError
 from koda_daemon.base.ids import new_id
 from koda_daemon.cli.output import print_json
@@ -43,7 +44,12 @@ async def run_tool(name: str, arguments: str, *, cwd: Path, outside: bool) -> in
     home = koda_home(os.environ)
     settings = await anyio.to_thread.run_sync(lambda: load_settings(home, cwd, os.environ, problems=[]))
     sandbox = Sandbox(
-        mode=settings.sandbox.mode, roots=[cwd], koda_home=home, network=settings.sandbox.network, environ=os.environ
+        mode=settings.sandbox.mode,
+        roots=[cwd],
+        koda_home=home,
+        network=settings.sandbox.network,
+        environ=os.environ,
+        hidden=key_variables(settings.providers),
     )
     tools = make_tools(Workspace(cwd), sandbox)
     try:

@@ -16,6 +16,7 @@ import anyio
 from koda_daemon.agent.events import ErrorData
 from koda_daemon.agent.tool import AgentTool
 from koda_daemon.ai.registry import ModelRegistry
+from koda_daemon.ai.settings import key_variables
 from koda_daemon.base.errors import KodaError
 from koda_daemon.base.loading import background_import
 from koda_daemon.coding.interfaces import Executor
@@ -199,6 +200,7 @@ class Host:
             koda_home=self.home,
             network=settings.sandbox.network,
             environ=self._environ,
+            hidden=key_variables(settings.providers),
         )
 
     async def new_session(

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -27,9 +27,19 @@ _SECRET = re.compile(
 )
 
 
-def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """``environ`` without what a command of a model must not see: keys, tokens, passwords, Koda's own variables."""
-    return {name: value for name, value in environ.items() if not _SECRET.search(name)}
+_WITH_PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+
+
+def clean_environment(environ: Mapping[str, str], hidden: Collection[str] = ()) -> dict[str, str]:
+    """``environ`` without what a command of a model must not see: keys, tokens, passwords, Koda's own variables.
+
+    By their names, those in ``hidden``, and addresses that hold a password (of a proxy, of a database).
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if not (_SECRET.search(name) or name in hidden or _WITH_PASSWORD.search(value))
+    }
 
 
 class Sandbox:
@@ -38,7 +48,8 @@ class Sandbox:
     ``off`` runs plain processes. ``workspace-write`` and ``read-only`` confine them where ``probe`` finds a way, and
     run them plain where it does not; ``isolated`` is then False and the permission policy asks. ``required`` is
     ``workspace-write`` that raises ``sandbox.unavailable`` instead. Call ``prepare`` early: until it has run,
-    ``isolated`` is False. ``network``: empty for none, ``["*"]`` for all. ``aclose`` removes the temporary folder.
+    ``isolated`` is False. ``network``: empty for none, ``["*"]`` for all. ``hidden``: variables that
+    commands are not given, beside those that ``clean_environment`` knows. ``aclose`` removes the temporary folder.
     """
 
     def __init__(
@@ -49,13 +60,14 @@ class Sandbox:
         koda_home: Path,
         network: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
+        hidden: Collection[str] = (),
     ) -> None:
         self._mode = mode
         self._roots = tuple(roots)
         self._koda_home = koda_home
         self._network = "*" in network
         self._environ = os.environ if environ is None else environ
-        self._base = clean_environment(self._environ)
+        self._base = clean_environment(self._environ, hidden)
         self._report = SandboxReport(
             backend=None, reason='sandbox.mode is "off"' if mode == "off" else "not probed yet"
         )

@@ -40,6 +40,12 @@ def test_openai_gives_names_and_much_that_is_no_chat() -> None:
     assert found == {"gpt-6-sol": ModelFacts(id="gpt-6-sol"), "o3": ModelFacts(id="o3")}
 
 
+def test_a_chatgpt_plan() -> None:
+    listed = {"slug": "gpt-6-sol", "display_name": "GPT-6 Sol", "visibility": "list"}
+    found = read(listed, {"slug": "gpt-6-hidden", "visibility": "hide"}, key="models")
+    assert found == {"gpt-6-sol": ModelFacts(id="gpt-6-sol", name="GPT-6 Sol")}
+
+
 def test_vllm_and_groq() -> None:
     assert one(id="q", max_model_len=32_768) == ModelFacts(id="q", context_window=32_768)
     groq = one(id="l", active=True, context_window=131_072, max_completion_tokens=32_768)

@@ -105,6 +105,24 @@ def test_bodies_of_any_kind(body: bytes) -> None:
     assert classify("Lab", 400, body).kind == "internal"
 
 
+@pytest.mark.parametrize("in_stream", [False, True])
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (429, "subscription_sharing_usage_limit_exceeded", "quota.exhausted"),
+        (403, "subscription_sharing_user_not_eligible", "permission.denied"),
+        (400, "subscription_sharing_unsupported_capability", "internal"),
+        (403, "subscription_sharing_route_not_supported", "internal"),
+        (503, "subscription_sharing_usage_unavailable", "provider.overloaded"),
+        (401, "subscription_sharing_invalid_user", "auth.required"),
+        (403, "chatpass_v2_scope_not_authorized", "auth.required"),
+    ],
+)
+def test_what_a_chatgpt_plan_does_not_pay_for(status: int, code: str, kind: str, in_stream: bool) -> None:
+    error = of(None if in_stream else status, "no", code)
+    assert (error.kind, error.retryable) == (kind, kind == "provider.overloaded")
+
+
 def test_a_call_that_the_server_refused_may_be_tried_again() -> None:
     assert of(None, "validation failed", "tool_use_failed", "invalid_request_error").retryable
 

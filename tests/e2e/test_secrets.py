@@ -6,8 +6,11 @@ import asyncio
 import json
 import subprocess
 import sys
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -26,6 +29,12 @@ PLANTED = {
     "stored": "planted-stored-0123456789abcdef",
     "passphrase": "planted-passphrase-0123456789",
     "github": "gho_0123456789abcdef",
+    "named": "planted-named-0123456789abcdef",
+    "odd": "planted-odd-0123456789abcdef",
+    "address": "planted-address-0123456789",
+    "proxy": "planted-proxy-0123456789",
+    "aws": "planted+aws/0123456789abcdef",
+    "session": "planted-session-0123456789abcdef",
 }
 ENVIRON = {
     "KODA_KEYRING": "off",
@@ -34,8 +43,23 @@ ENVIRON = {
     "KODA_PASSPHRASE": PLANTED["passphrase"],
     "XAI_API_KEY": PLANTED["environment"],
     "COPILOT_GITHUB_TOKEN": PLANTED["github"],
+    "WHATEVER": PLANTED["named"],
+    "HTTPS_PROXY": f"http://me:{PLANTED['proxy']}@127.0.0.1:9",
+    "AWS_REGION": "eu-west-1",
+    "AWS_ACCESS_KEY_ID": "AKIA0123456789ABCDEF",
+    "AWS_SECRET_ACCESS_KEY": PLANTED["aws"],
+    "AWS_SESSION_TOKEN": PLANTED["session"],
 }
-ROWS = ("xai", "lab", "cmd", "groq", "openai", "github-copilot", "claude")
+ROWS = ("xai", "lab", "cmd", "groq", "openai", "github-copilot", "claude", "named", "walled", "far", "bedrock")
+FORMS: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda secret: b64encode(secret.encode()).decode(),
+    lambda secret: b64encode(f"me:{secret}".encode()).decode(),
+    lambda secret: quote(secret, safe=""),
+    lambda secret: f"{secret[:10]}********{secret[-4:]}",
+    lambda secret: f"{secret[:8]}...{secret[-4:]}",
+)
+"""How servers quote keys."""
 
 
 def settings(provider: FakeProvider) -> dict[str, Any]:
@@ -43,6 +67,10 @@ def settings(provider: FakeProvider) -> dict[str, Any]:
     rows: dict[str, Any] = {name: {"baseUrl": url, "models": [{"id": "any"}]} for name in ROWS}
     rows["lab"] |= {"apiKey": PLANTED["settings"], "headers": {"x-api-key": PLANTED["header"]}}
     rows["cmd"] |= {"apiKey": f"!echo {PLANTED['command']}"}
+    rows["named"] |= {"apiKey": "$WHATEVER", "headers": {"x-team": PLANTED["odd"]}}
+    rows["walled"] |= {"baseUrl": url.replace("//", f"//me:{PLANTED['address']}@"), "apiKey": PLANTED["settings"]}
+    rows["far"] |= {"baseUrl": "https://far.invalid/v1", "apiKey": PLANTED["settings"]}
+    rows["bedrock"] |= {"baseUrl": f"{provider.url}/v1"}
     rows["claude"] |= {"api": "anthropic-messages", "apiKey": PLANTED["settings"]}
     for name, options in provider.oauth().items():
         rows.setdefault(name, {})["options"] = {"oauth": options}
@@ -59,10 +87,14 @@ class Leaky:
     async def answer(self, asked: Asked) -> Reply | None:
         if not asked.path.startswith("/v1/") or asked.path == "/v1/models":
             return None
-        heard = " ".join(asked.headers.get(name, "") for name in ("authorization", "x-api-key"))
-        heard = heard.replace("Bearer", "").strip()
-        self.quoted.update(heard.split())
+        names = ("authorization", "x-api-key", "x-team", "x-amz-security-token")
+        sent = [asked.headers.get(name, "") for name in names]
+        keys = [
+            word for text in sent if "AWS4-" not in text for word in text.split() if word not in ("Bearer", "Basic")
+        ]
+        self.quoted.update(keys)
         self._count += 1
+        heard = " ".join(form(key) for form in FORMS for key in keys)
         status = (401, 400, 500, 403, 429, 404)[self._count % 6]
         text = f"I was sent {heard} and refuse it"
         body: dict[str, Any] | bytes = {"error": {"message": text, "type": "invalid", "param": heard}}
@@ -92,7 +124,7 @@ async def test_no_secret_leaves(tmp_path: Path) -> None:
             made = await sign_in(koda, provider)
             for name in ROWS:
                 session = await koda.new(model=f"{name}/any")
-                for _ in range(3):
+                for _ in range(2):
                     ended = await koda.prompt(session, "Hello")
                     assert ended["stopReason"] == "error", name
                 await koda.request("koda/session/open", sessionId=session)
@@ -106,18 +138,22 @@ async def test_no_secret_leaves(tmp_path: Path) -> None:
             ):
                 await koda.request(method)
             await wrong_requests(koda)
-            said = json.dumps(koda.raw.messages) + " ".join(psutil.Process(koda.raw.pid).cmdline())
+            ours = psutil.Process(koda.raw.pid)
+            said = json.dumps(koda.raw.messages)
+            said += " ".join(word for process in (ours, *ours.children(recursive=True)) for word in process.cmdline())
         said += koda.raw.stderr.decode()
         assert koda.raw.garbage is None
-        said += await asyncio.to_thread(doctor, tmp_path)
+        said += await asyncio.to_thread(command_line, tmp_path)
     said += await exports(tmp_path / "home" / ".koda" / "sessions.db", list(koda.sessions))
     secrets = [*PLANTED.values(), *made, *leaky.quoted]
-    assert {PLANTED[name] for name in ("environment", "settings", "header", "command", "stored")} <= leaky.quoted
+    sent = ("environment", "settings", "header", "command", "stored", "named", "odd", "session")
+    assert {PLANTED[name] for name in sent} <= leaky.quoted
+    assert any(b64encode(f"me:{PLANTED['address']}".encode()).decode() in quoted for quoted in leaky.quoted)
     assert any(secret.startswith("access-") for secret in leaky.quoted)
     assert any(secret.startswith("tid=") for secret in leaky.quoted)
     assert "DEBUG" in said
-    for secret in secrets:
-        assert secret not in said, said[max(0, said.index(secret) - 300) : said.index(secret) + 100]
+    for shown in (form(secret) for secret in secrets for form in FORMS):
+        assert shown not in said, said[max(0, said.index(shown) - 300) : said.index(shown) + 100]
     on_disk = [path for path in (tmp_path / "home").rglob("*") if path.is_file() and path.name != "settings.json"]
     assert any(path.name == "credentials.enc" for path in on_disk)
     for path in on_disk:
@@ -159,14 +195,23 @@ async def exports(path: Path, sessions: list[str]) -> str:
     return "".join(texts)
 
 
-def doctor(tmp_path: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "koda_daemon", "doctor", "--json"],
-        capture_output=True,
-        text=True,
-        env=clean_environment(tmp_path / "home", ENVIRON),
-        check=False,
-        timeout=60,
-    )
-    assert "groq" in done.stdout
-    return done.stdout + done.stderr
+def command_line(tmp_path: Path) -> str:
+    """What the commands say, and what a command of a model can see."""
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "koda_daemon", *arguments],
+            capture_output=True,
+            text=True,
+            env=clean_environment(tmp_path / "home", ENVIRON),
+            cwd=tmp_path,
+            check=False,
+            timeout=60,
+        )
+        return done.stdout + done.stderr
+
+    seen = run("tool", "run", "bash", "--args", '{"command": "env; ps -ef"}')
+    assert "PATH=" in seen
+    shown = [run(*arguments) for arguments in (["doctor", "--json"], ["doctor"], ["auth", "--all"], ["auth", "--json"])]
+    assert all("groq" in one for one in shown)
+    return seen + "".join(shown)

@@ -85,8 +85,14 @@ def test_the_environment_is_cleaned() -> None:
         "KODA_PASSPHRASE": "x",
         "KODA_HOME": "x",
         "GOOGLE_APPLICATION_CREDENTIALS": "x",
+        "DATABASE_URL": "postgres://me:hunter2@db/main",
+        "https_proxy": "http://me:hunter2@proxy:3128",
+        "http_proxy": "http://proxy:3128",
+        "WHATEVER": "x",
     }
-    assert clean_environment(environ) == {"PATH": "/bin", "LANG": "C.UTF-8"}
+    kept = {"PATH": "/bin", "LANG": "C.UTF-8", "http_proxy": "http://proxy:3128"}
+    assert clean_environment(environ, {"WHATEVER"}) == kept
+    assert clean_environment(environ) == kept | {"WHATEVER": "x"}
 
 
 @posix

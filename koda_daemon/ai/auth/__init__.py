@@ -57,7 +57,8 @@ class Credential(Struct, frozen=True, kw_only=True):
     """What a request is authorized with.
 
     ``secret`` is the API key or the bearer token. ``base_url`` replaces the provider's (Copilot gives each account its
-    own); ``headers`` are wanted along with it, below those of the settings. ``expires``: Unix seconds.
+    own); ``headers`` are wanted along with it, below those of the settings. ``expires``: Unix seconds. ``plan``: a
+    ChatGPT plan pays for requests (``Compat.plan_usage``).
     """
 
     secret: str
@@ -66,6 +67,7 @@ class Credential(Struct, frozen=True, kw_only=True):
     expires: float | None = None
     base_url: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    plan: bool = False
 
     def __repr__(self) -> str:  # stays out of logs and tracebacks
         return f"Credential(source={self.source!r}, kind={self.kind!r}, expires={self.expires!r})"
@@ -87,5 +89,8 @@ class CredentialSource(Protocol):
         read, ``provider.unreachable`` when it could not be refreshed now.
         """
 
-    def refused(self, provider_id: str, secret: str) -> None:
-        """Tells that the provider did not accept ``secret``: the next request gets a refreshed one, if there is."""
+    def refused(self, provider_id: str, secret: str) -> bool:
+        """Tells that the provider did not accept ``secret``: the next request gets a refreshed one, if there is.
+
+        True when that is worth trying at once.
+        """

@@ -15,8 +15,9 @@ from urllib.parse import urlencode
 import anyio.to_thread
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from koda_daemon.ai.auth import OAuthTokens, Stored
+from koda_daemon.ai.auth import Credential, OAuthTokens, Stored
 from koda_daemon.ai.auth.callback import Callback, CallbackServer
 from koda_daemon.ai.auth.http import fetch
 from koda_daemon.ai.auth.jwt import TokenError, verified_claims
@@ -86,6 +87,10 @@ class ChatGPT(Flow):
 
         async def exchange(callback: Callback) -> Stored:
             client_id = _client_id(callback, known)
+            if client_id != known.client_id:
+                # Issued for good: should the exchange fail, the next sign-in must not register a second agent.
+                issued = Registration(host_id=known.host_id, client_id=client_id)
+                await anyio.to_thread.run_sync(self._keep, issued)
             form = {
                 "grant_type": "authorization_code",
                 "client_id": client_id,
@@ -121,7 +126,13 @@ class ChatGPT(Flow):
             "refresh_token": tokens.refresh,
             "resource": tokens.extra.get("resource") or self._resource(),
         }
-        return tokens_of(await token_request(self.provider, self._token_url(), form), tokens)
+        body = await token_request(self.provider, self._token_url(), form)
+        if _PLAN_SCOPE not in str(body.get("scope", _PLAN_SCOPE)).split():
+            raise ended(self.provider)  # the user has taken back what was agreed to
+        return tokens_of(body, tokens)
+
+    def credential(self, tokens: OAuthTokens) -> Credential:
+        return replace(super().credential(tokens), plan=True)
 
     async def revoke(self, tokens: OAuthTokens) -> None:
         url = self.config.url("revokeUrl", f"{self._issuer()}/api/accounts/oauth/revoke")

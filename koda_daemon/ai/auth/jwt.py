@@ -38,7 +38,9 @@ def verified_claims(
     audiences = claims.get("aud")
     if claims.get("iss") != issuer:
         raise TokenError("it is from another issuer")
-    if audience not in (audiences if isinstance(audiences, list) else [audiences]):
+    listed = audiences if isinstance(audiences, list) else [audiences]
+    party = claims.get("azp", audience if len(listed) == 1 else None)  # whose it is, among several
+    if audience not in listed or party != audience:
         raise TokenError("it is for another program")
     expires = claims.get("exp")
     if not isinstance(expires, int | float) or expires < now - _LEEWAY:

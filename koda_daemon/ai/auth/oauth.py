@@ -194,6 +194,19 @@ def ended(provider: str) -> KodaError:
     )
 
 
+# What says that a refresh token is worth nothing any more; all but the first are OpenAI's.
+_ENDED = frozenset(
+    {
+        "invalid_grant",
+        "invalid_refresh_token",
+        "token_expired",
+        "refresh_token_expired",
+        "refresh_token_invalidated",
+        "refresh_token_reused",
+    }
+)
+
+
 async def token_request(provider: str, url: str, form: Mapping[str, str]) -> dict[str, Any]:
     """Asks a token endpoint (RFC 6749, 4.1.3 and 6). Raises ``auth.expired`` for ``invalid_grant``."""
     status, body = await fetch(url, form=form)
@@ -205,7 +218,7 @@ async def token_request(provider: str, url: str, form: Mapping[str, str]) -> dic
 
 def token_failure(provider: str, status: int, code: str) -> KodaError:
     """What an answer without tokens means."""
-    if code == "invalid_grant":
+    if code in _ENDED:
         return ended(provider)
     if status == 429 or status >= 500:
         what = f"The sign-in server of {provider} is busy (HTTP {status})."

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 SHORTEST = 8
 """Shorter values are not searched for: they would be found in innocent words (``dummy`` is a usual key)."""
 MASK = "***"
 
+_BEGINNING = 6
+_URL_SAFE = str.maketrans("+/", "-_")
 _formatter = logging.Formatter()
 
 
 class Redactor(logging.Filter):
     """A set of secret values, and a filter that replaces them in log records. Costs one search per record.
 
-    Add it to handlers, not loggers: filters of loggers do not see the records of their children.
+    Found are also their forms in addresses, base64 and JSON, and what servers make of them that show a key by its
+    beginning and asterisks or dots. Add it to handlers, not loggers: filters of loggers do not see the records of
+    their children.
     """
 
     def __init__(self) -> None:
@@ -36,8 +43,7 @@ class Redactor(logging.Filter):
         if not self._secrets:
             return text
         if self._pattern is None:
-            # Longest first, so that a secret that begins with another one goes as a whole.
-            self._pattern = re.compile("|".join(map(re.escape, sorted(self._secrets, key=len, reverse=True))))
+            self._pattern = _pattern_of(self._secrets)
         return self._pattern.sub(MASK, text)
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -59,6 +65,29 @@ class Redactor(logging.Filter):
         return True
 
 
+def _pattern_of(secrets: set[str]) -> re.Pattern[str]:
+    forms = {form for secret in secrets for form in (secret, *_forms(secret)) if len(form) >= SHORTEST}
+    # Longest first, so that a secret that begins with another one goes as a whole.
+    whole = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+    begun = "|".join(sorted(re.escape(secret[:_BEGINNING]) for secret in secrets))
+    return re.compile(rf"{whole}|(?:{begun})[\w\-]*(?:\*{{2,}}|\.{{3,}}|…|•+)[\w\-*]*")
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """What a secret looks like in an address, in JSON, and in base64 with anything before and after it."""
+    data = secret.encode("utf-8", "surrogateescape")  # as variables of the environment are decoded
+    yield quote(data)
+    yield quote(data, safe="")
+    yield quote_plus(data)
+    yield json.dumps(secret)[1:-1]
+    for before in range(3):
+        text = b64encode(b"\0" * before + data).decode().rstrip("=")
+        # Characters that hold bits of what is around it are left out.
+        core = text[(0, 2, 3)[before] : len(text) - bool((before + len(data)) % 3)]
+        yield core
+        yield core.translate(_URL_SAFE)
+
+
 REDACTOR = Redactor()
 """The secrets that this process has seen: every credential that is read, resolved or obtained is added."""
 
@@ -72,6 +101,21 @@ _SECRET_NAME = re.compile(r"authorization|cookie|(api|access|auth|secret)[-_]?ke
 
 
 def secret_values(named: Iterable[tuple[str, str]]) -> list[str]:
-    """The values of those names that hold credentials; of ``Bearer x`` also ``x`` alone."""
+    """The values of those names that hold credentials; of ``Bearer x`` also ``x`` alone. Passwords in addresses."""
+    named = list(named)
     found = [value for name, value in named if is_secret_name(name)]
-    return found + [value.partition(" ")[2] for value in found if " " in value]
+    addresses = [value for _, value in named if "://" in value and "@" in value]
+    words = [value.partition(" ")[2] for value in found if " " in value]
+    return found + words + [password for address in addresses for password in passwords_in(address)]
+
+
+def passwords_in(url: str) -> list[str]:
+    """The password of an address (a proxy's), as it is written, as it is meant, and as it is sent (RFC 7617)."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return []
+    if not parts.password:
+        return []
+    password = unquote(parts.password)
+    return [parts.password, password, b64encode(f"{unquote(parts.username or '')}:{password}".encode()).decode()]

@@ -86,11 +86,11 @@ class Refresher:
             except KodaError as error:
                 if error.kind == "auth.expired":
                     with suppress(KodaError):
-                        await self._store.write(provider, OAuthTokens(access="", extra=tokens.extra))
+                        await self._store.write(provider, OAuthTokens(access="", extra=tokens.extra), refreshed=True)
                     self._on_ended(provider)
                 raise
             try:
-                await self._store.write(provider, fresh)
+                await self._store.write(provider, fresh, refreshed=True)
             except KodaError as error:
                 # The old ones are spent. These serve until the process ends; then one has to sign in again.
                 _log.error("the refreshed tokens of %s are not stored: %s", provider, error.message)

@@ -58,17 +58,19 @@ class Authorizer:
             token=token,
             base_url=config.base_url if own_address else credential.base_url or config.base_url,
             headers={**credential.headers, **config.headers},
+            compat=replace(config.compat, plan_usage=True) if credential.plan else config.compat,
         )
 
     def watched(self, provider_id: str, stream: AssistantMessageEventStream) -> AssistantMessageEventStream:
-        """Has a token that the provider refuses refreshed for the next request."""
+        """Has a token that the provider refuses refreshed for the next request, which the agent is told to make."""
         source = self._source
         credential = None if source is None else source().ready(provider_id)
         if source is not None and credential is not None and credential.expires is not None:
 
             def listen(event: StreamEvent) -> None:
                 if isinstance(event, StreamError) and event.error.kind in ("auth.required", "auth.expired"):
-                    source().refused(provider_id, credential.secret)
+                    again = source().refused(provider_id, credential.secret)
+                    event.error.retryable = again and event.partial is None
 
             stream.on_event(listen)
         return stream

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
@@ -40,18 +41,26 @@ _EXCHANGED = frozenset({"github-copilot"})
 _KEYLESS = frozenset({"demo"})
 _COMMAND_LASTS = 600.0
 """Seconds that what a ``!command`` printed is used: some print tokens that expire."""
+_REFUSED_AGAIN = 60.0
+"""Seconds within which a second refusal is not put down to the age of the token."""
 _LONGEST_KEY = 16 * 1024
 _END_SECONDS = 0.5
 
 
 class ProviderStatus(Struct, frozen=True, kw_only=True):
-    """Where a provider stands. ``expires``: Unix seconds. ``problem``: why a stored credential cannot be used."""
+    """Where a provider stands.
+
+    ``since`` (signed in) and ``expires``: Unix seconds. ``place``: where a key is written that signing in does not
+    change. ``problem``: why a stored credential cannot be used.
+    """
 
     provider: str
     state: State
     source: Source
     account: str | None = None
+    since: float | None = None
     expires: float | None = None
+    place: str | None = None
     problem: str | None = None
 
 
@@ -86,6 +95,7 @@ class AuthStorage:
         self._cache: dict[str, _Cached] = {}
         self._cache_version: object = None
         self._refused: dict[str, str] = {}
+        self._refused_at: dict[str, float] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._attempts: dict[str, Attempt] = {}
 
@@ -129,11 +139,17 @@ class AuthStorage:
                 return await self._of_key(provider_id, *plain)
             return await self._of_store(provider_id) if self._may_be_stored(provider_id, ended=True) else None
 
-    def refused(self, provider_id: str, secret: str) -> None:
+    def refused(self, provider_id: str, secret: str) -> bool:
         cached = self._cache.get(provider_id)
-        if cached is not None and cached.credential.secret == secret and cached.until is not None:
-            del self._cache[provider_id]
-            self._refused[provider_id] = secret
+        if cached is None or cached.credential.secret != secret:
+            return True  # it has been replaced, or refused, meanwhile
+        if cached.until is None:
+            return False
+        del self._cache[provider_id]
+        self._refused[provider_id] = secret
+        last, now = self._refused_at.get(provider_id, -math.inf), monotonic()
+        self._refused_at[provider_id] = now
+        return now - last > _REFUSED_AGAIN  # one that is refused when it is new is not refused for its age
 
     # status, signing in and out
 
@@ -145,29 +161,39 @@ class AuthStorage:
             return ()
         return ("apiKey", "oauth") if has_flow(provider_id) else ("apiKey",)
 
+    def written_place(self, provider_id: str) -> str | None:
+        """Where the user has written a key down, which goes before what signing in stores; None: nowhere."""
+        return self._written.place(provider_id)
+
     async def status(self, provider_id: str) -> ProviderStatus:
         """Where the credential of a provider comes from and how it stands; never the credential itself."""
         source = self._written.source(provider_id)
         if source is not None:
-            return ProviderStatus(provider=provider_id, state="ok", source=source)
+            return ProviderStatus(
+                provider=provider_id, state="ok", source=source, place=self._written.place(provider_id)
+            )
         entry = self.store.index().get(provider_id) if self._may_be_stored(provider_id, ended=True) else None
         if entry is None:
             return ProviderStatus(provider=provider_id, state="missing", source="none")
+        since = entry.since or None
         if entry.key is None:  # only the keyring knows whether it is still there; asking may bother the user
-            return ProviderStatus(provider=provider_id, state="ok", source="keyring")
+            return ProviderStatus(provider=provider_id, state="ok", source="keyring", since=since)
         source = "oauth" if entry.kind == "oauth" else "file"
         try:
             stored = await self.store.read(provider_id)
         except KodaError as error:
-            return ProviderStatus(provider=provider_id, state="missing", source=source, problem=error.message)
+            return ProviderStatus(
+                provider=provider_id, state="missing", source=source, since=since, problem=error.message
+            )
         if not isinstance(stored, OAuthTokens):
-            return ProviderStatus(provider=provider_id, state="ok", source=source)
+            return ProviderStatus(provider=provider_id, state="ok", source=source, since=since)
         over = stored.ended or (not stored.refresh and stored.expires is not None and stored.expires <= time())
         return ProviderStatus(
             provider=provider_id,
             state="expired" if over else "ok",
             source=source,
             account=stored.extra.get("account") or None,
+            since=since,
             expires=None if stored.ended else stored.expires,
         )
 
@@ -199,6 +225,10 @@ class AuthStorage:
         """Waits until the user is through, and stores what that gave. Raises what went wrong; listeners hear of it."""
         try:
             stored = await attempt.wait()
+            if self._attempts.get(provider_id) is not attempt:  # given up while the provider was being asked
+                from koda_daemon.ai.auth.callback import given_up
+
+                raise given_up()
             await self.store.write(provider_id, stored)
         except KodaError as error:
             if self._attempts.get(provider_id) is attempt:  # nobody waits for one that another has replaced
@@ -216,6 +246,16 @@ class AuthStorage:
         if attempt is None:
             raise KodaError("params.invalid", f"No sign-in at {provider_id} is under way.", path="$.code")
         attempt.paste(text)
+
+    async def cancel(self, provider_id: str) -> bool:
+        """Ends a sign-in that is under way; what is stored stays. Listeners hear of it. False: there was none."""
+        if provider_id not in self._attempts:
+            return False
+        from koda_daemon.ai.auth.callback import given_up
+
+        await self._drop(provider_id)
+        self._tell(provider_id, (await self.status(provider_id)).state, given_up())
+        return True
 
     async def logout(self, provider_id: str) -> bool:
         """Forgets what signing in has stored, and tells the provider if it can be told. False: nothing was stored.

@@ -12,10 +12,11 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Literal
 
 import anyio.to_thread
+from msgspec.structs import replace
 
 from koda_daemon.ai.auth import ApiKey, OAuthTokens, Stored, vault
 from koda_daemon.ai.auth.locks import file_lock
@@ -103,13 +104,17 @@ class CredentialStore:
         what = f"The stored credential of {provider} cannot be read: {why}."
         return KodaError("auth.required", what, user_action=action, path=str(self._path))
 
-    async def write(self, provider: str, stored: Stored) -> Place:
-        """Stores a credential durably, over the one before; gives where. Raises ``internal`` when it cannot."""
+    async def write(self, provider: str, stored: Stored, *, refreshed: bool = False) -> Place:
+        """Stores a credential durably, over the one before; gives where. Raises ``internal`` when it cannot.
+
+        ``refreshed``: it goes on with the sign-in that is stored.
+        """
         async with file_lock(self._path.with_suffix(".lock")):
             file = await self._for_change()
             old = file.entries.get(provider)
             entry = await self._in_keyring(file, provider, stored) or await self._in_file(file, provider, stored)
-            file.entries[provider] = entry
+            since = old.since if refreshed and old is not None else time()
+            file.entries[provider] = replace(entry, since=since)
             await self._write(file)
             if old is not None and old.key is None and entry.key is not None:
                 await self._forget_in_keyring(file, provider)

@@ -58,10 +58,12 @@ class SystemKeyring:
         self._backend = backend
         self._limit = limit
         self._thread = LimitedThread("koda-keyring")
+        self.unused = ""
+        """Why the last call was of no use; empty after one that was."""
         self._absent = ""
         self._absent_until = 0.0
-        if backend is None and _nowhere(environ):
-            self._absent, self._absent_until = "this system has no keyring", math.inf
+        if backend is None and (why := _nowhere(environ)):
+            self._absent, self._absent_until = why, math.inf
 
     async def get(self, name: str) -> str | None:
         """The secret of that name, None when there is none. Raises ``KeyringUnavailableError``."""
@@ -87,6 +89,15 @@ class SystemKeyring:
         await self._call(delete)
 
     async def _call(self, use: Callable[[KeyringBackend], T]) -> T:
+        try:
+            found = await self._try(use)
+        except KeyringUnavailableError as error:
+            self.unused = str(error)
+            raise
+        self.unused = ""
+        return found
+
+    async def _try(self, use: Callable[[KeyringBackend], T]) -> T:
         if monotonic() < self._absent_until:
             raise KeyringUnavailableError(self._absent)
         try:
@@ -99,7 +110,7 @@ class SystemKeyring:
             raise
         except Exception as error:  # back ends raise what they like: D-Bus, Win32 and keyring's own errors
             _log.info("the keyring failed: %s", type(error).__name__)
-            raise KeyringUnavailableError(f"the keyring failed ({type(error).__name__})") from None
+            raise KeyringUnavailableError(_why(error)) from None
 
     def _found(self) -> KeyringBackend:
         """The back end (blocking: imports it and asks whether it is there)."""
@@ -122,12 +133,19 @@ class SystemKeyring:
         raise KeyringUnavailableError("this system has no keyring that can be used")
 
 
-def _nowhere(environ: Mapping[str, str]) -> bool:
-    """True when looking for a keyring is not worth importing one: switched off, or no session bus to ask."""
+def _why(error: Exception) -> str:
+    from keyring.errors import InitError, KeyringLocked
+
+    if isinstance(error, KeyringLocked | InitError):
+        return "the keyring is locked"
+    return f"the keyring failed ({type(error).__name__})"
+
+
+def _nowhere(environ: Mapping[str, str]) -> str:
+    """Why looking for a keyring is not worth importing one: switched off, or no session bus to ask. Else empty."""
     chosen = environ.get(VARIABLE)
     if chosen:
-        return chosen.lower() == "off"
-    if sys.platform in _BACKENDS:
-        return False
+        return f"{VARIABLE} is off" if chosen.lower() == "off" else ""
     bus = environ.get("XDG_RUNTIME_DIR")
-    return not environ.get("DBUS_SESSION_BUS_ADDRESS") and not (bus and os.path.exists(os.path.join(bus, "bus")))
+    has_bus = environ.get("DBUS_SESSION_BUS_ADDRESS") or (bus and os.path.exists(os.path.join(bus, "bus")))
+    return "" if sys.platform in _BACKENDS or has_bus else "this system has no keyring"

@@ -48,6 +48,8 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: bytes = b""
     ended: bool = False
     """The provider has ended the sign-in; one has to sign in again."""
+    since: float = 0.0
+    """When it was signed in, Unix seconds; 0: that was not noted."""
 
 
 class VaultFile(Struct, kw_only=True):

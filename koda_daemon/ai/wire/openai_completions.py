@@ -57,5 +57,6 @@ def openai_address(config: ProviderConfig, path: str) -> tuple[httpx2.URL, dict[
     """
     headers = {"authorization": f"Bearer {config.api_key}"} if config.api_key else {}
     owners = {"openai-organization": "OPENAI_ORG_ID", "openai-project": "OPENAI_PROJECT_ID"}
-    headers |= {name: config.environ[variable] for name, variable in owners.items() if variable in config.environ}
+    if not config.compat.plan_usage:  # a plan belongs to no organization of the API
+        headers |= {name: config.environ[variable] for name, variable in owners.items() if variable in config.environ}
     return address_under(config.base_url, path), headers

@@ -48,6 +48,31 @@ _NO_SUMMARIES = re.compile(r"reasoning[ ._]summar", re.IGNORECASE)
 _ITEM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _GO_ON = b'{"role":"user","content":"Continue."}'
 _PHASES = frozenset({"commentary", "final_answer"})
+_PLAN_TOOLS = "koda"
+# What requests that a ChatGPT plan pays for are refused with, or must have as we set it
+# (developers.openai.com/siwc/token-sharing-open-source/preview-limitations).
+_NOT_OF_PLAN = frozenset(
+    {
+        "background",
+        "conversation",
+        "max_output_tokens",
+        "max_tool_calls",
+        "metadata",
+        "moderation",
+        "multi_agent",
+        "previous_response_id",
+        "prompt",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "store",
+        "stream",
+        "temperature",
+        "top_logprobs",
+        "top_p",
+        "truncation",
+        "user",
+    }
+)
 
 
 class ResponsesWriter:
@@ -81,9 +106,13 @@ class ResponsesWriter:
             fields["prompt_cache_key"] = options.cache_key[:64]
         fields |= self._reasoning(options)
         fields |= extra
+        if self._compat.plan_usage:
+            fixed = {"stream": True, "store": False}
+            fields = {name: value for name, value in fields.items() if name not in _NOT_OF_PLAN} | fixed
         head = _json(fields)[:-1]
         tools = self._tools_json(context.tools)
-        items = [_json({"role": "system", "content": context.system})] if context.system else []
+        role = "developer" if self._compat.plan_usage else "system"
+        items = [_json({"role": role, "content": context.system})] if context.system else []
         items += self._history(context.messages)
         return b"".join((head, b',"tools":' + tools if tools else b"", b',"input":[', b",".join(items), b"]}"))
 
@@ -189,15 +218,13 @@ class ResponsesWriter:
                         items.append(item)
                     summary = []
             else:
-                arguments = _json(block.arguments).decode()
-                items.append(
-                    {
-                        "type": "function_call",
-                        "call_id": openai_call_id(block.call_id),
-                        "name": tool_name(block.tool),
-                        "arguments": arguments,
-                    }
-                )
+                call = {
+                    "type": "function_call",
+                    "call_id": openai_call_id(block.call_id),
+                    "name": tool_name(block.tool),
+                    "arguments": _json(block.arguments).decode(),
+                }
+                items.append(call | ({"namespace": _PLAN_TOOLS} if self._compat.plan_usage else {}))
                 summary.clear()
         while items and items[-1].get("type") == "reasoning":
             items.pop()  # refused when nothing follows
@@ -218,6 +245,8 @@ class ResponsesWriter:
                 }
                 for tool in tools
             ]
+            if self._compat.plan_usage:  # where functions are taken in a namespace only
+                spec = [{"type": "namespace", "name": _PLAN_TOOLS, "description": "Koda's tools.", "tools": spec}]
             self._tools = (tools, _json(spec))
         return self._tools[1]
 

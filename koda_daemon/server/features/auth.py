@@ -28,8 +28,11 @@ async def status(face: Face, params: p.AuthStatusParams) -> p.AuthStatusResult:
 async def login(face: Face, params: p.AuthLoginParams) -> p.AuthLoginResult:
     host = await _host(face)
     provider = _known(host, params.provider)
-    if params.api_key is not None and params.code is not None:
-        raise KodaError("params.invalid", "Give apiKey or code, not both.", path="$.code")
+    given = [name for name, value in (("apiKey", params.api_key), ("code", params.code)) if value is not None]
+    if len(given) + params.cancel > 1:
+        raise KodaError("params.invalid", "Give one of apiKey, code and cancel.", path=f"$.{given[-1]}")
+    if params.cancel:
+        return p.AuthLoginResult(status="cancelled" if await host.auth.cancel(provider) else "ok")
     if params.api_key is not None:
         await host.auth.store_key(provider, params.api_key)
         return p.AuthLoginResult(status="ok")
@@ -82,6 +85,7 @@ async def _status(host: Host, provider: str) -> p.AuthStatus:
         source=found.source,
         methods=host.auth.methods(provider),
         account=found.account,
+        since=None if found.since is None else _iso(found.since),
         expires_at=None if found.expires is None else _iso(found.expires),
     )
 

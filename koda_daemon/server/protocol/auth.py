@@ -24,7 +24,10 @@ class AuthStatus(Result, kw_only=True):
     methods: tuple[Literal["apiKey", "oauth"], ...]
     """How one can sign in."""
     account: str | None = None
+    since: str | None = None
+    """When it was signed in."""
     expires_at: str | None = None
+    """When what signing in gave ends or is refreshed."""
 
 
 class AuthStatusResult(Result):
@@ -43,15 +46,17 @@ class AuthLoginParams(Params, kw_only=True):
     api_key: str | None = None
     code: str | None = None
     """The address that the browser was sent to, pasted by the user, or the code in it."""
+    cancel: bool = False
+    """Gives up the sign-in that is pending; what is stored stays."""
 
 
 class AuthLoginResult(Result, kw_only=True):
     """``pending``: the user goes on at ``url`` (entering ``user_code``, if there is one).
 
-    ``koda/auth/changed`` tells the end.
+    ``koda/auth/changed`` tells the end. To ``cancel``: ``cancelled``, or ``ok`` when nothing was pending.
     """
 
-    status: Literal["ok", "pending"]
+    status: Literal["ok", "pending", "cancelled"]
     url: str | None = None
     user_code: str | None = None
 

@@ -172,6 +172,41 @@ async def test_chatgpt_without_the_plan(provider: FakeProvider, tmp_path: Path) 
     assert caught.value.kind == "permission.denied"
 
 
+@pytest.mark.asyncio
+async def test_chatgpt_keeps_an_id_that_was_issued_for_a_failed_sign_in(provider: FakeProvider, tmp_path: Path) -> None:
+    provider.claims = {"nonce": "replayed"}
+    with pytest.raises(KodaError):
+        await sign_in(provider, make(provider, "openai", tmp_path))
+    provider.claims = {}
+    await sign_in(provider, make(provider, "openai", tmp_path))
+    *_, last = (grant.query for grant in provider.grants.values())
+    assert last["client_id"] == ISSUED
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "reply",
+    [
+        (400, {"error": "invalid_grant"}),
+        (401, {"error": {"code": "refresh_token_reused", "message": "It was used"}}),
+        (400, {"error": "refresh_token_expired"}),
+        (200, {"access_token": "access-0123456789", "scope": "openid profile", "expires_in": 3600}),
+    ],
+)
+async def test_chatgpt_ends_a_sign_in(provider: FakeProvider, tmp_path: Path, reply: Reply) -> None:
+    made = make(provider, "openai", tmp_path)
+    tokens = await sign_in(provider, made)
+    assert isinstance(tokens, OAuthTokens)
+
+    async def answer(_asked: Asked) -> Reply:
+        return reply
+
+    provider.answer = answer
+    with pytest.raises(KodaError) as caught:
+        await made.refresh(tokens)
+    assert caught.value.kind == "auth.expired"
+
+
 # -- Hugging Face
 
 

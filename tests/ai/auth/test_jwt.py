@@ -24,7 +24,8 @@ def check(token: str, jwks: Any = JWKS) -> dict[str, Any]:
 
 def test_a_good_token() -> None:
     assert check(PROVIDER.signed(CLAIMS)) == CLAIMS
-    assert check(PROVIDER.signed(CLAIMS | {"aud": ["other", "me"]}))["sub"] == "user"
+    assert check(PROVIDER.signed(CLAIMS | {"aud": ["other", "me"], "azp": "me"}))["sub"] == "user"
+    assert check(PROVIDER.signed(CLAIMS | {"aud": ["me"]}))["sub"] == "user"
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,8 @@ def test_a_good_token() -> None:
         ({"iss": "https://evil.example"}, "issuer"),
         ({"aud": "other"}, "another program"),
         ({"aud": None}, "another program"),
+        ({"aud": ["other", "me"]}, "another program"),
+        ({"azp": "other"}, "another program"),
         ({"exp": 900}, "expired"),
         ({"exp": "soon"}, "expired"),
         ({"nonce": "other"}, "another sign-in"),

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+from base64 import b64encode, urlsafe_b64encode
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -52,6 +55,38 @@ def test_short_values_are_no_secrets() -> None:
     Redactor().add(None)
 
 
+@pytest.mark.parametrize("before", ["", "u:", "us:", "user:"])
+@pytest.mark.parametrize("after", ["", "!", "@host", "and more"])
+def test_encoded_secrets_are_found(before: str, after: str) -> None:
+    secret = "plänted/+key?0123456789"
+    redactor = known(secret)
+    text = f"{before}{secret}{after}"
+    for encoded in (b64encode(text.encode()), urlsafe_b64encode(text.encode())):
+        clean = redactor.redact(encoded.decode())
+        assert MASK in clean
+        assert len(clean) < len(MASK) + (len(before.encode()) + len(after.encode())) * 2 + 8
+    for encoded_text in (quote(text), quote(text, safe=""), quote_plus(text), json.dumps(text)):
+        assert redactor.redact(encoded_text).count(MASK) == 1
+
+
+def test_keys_that_a_server_half_masked_are_masked_whole() -> None:
+    redactor = known(SECRET)
+    for shown in (
+        "sk-planted-****6789",
+        "sk-pla...789",
+        "sk-plant…89",
+        "sk-planted-0123******",
+        "sk-pla**********6789",
+    ):
+        assert redactor.redact(f"Incorrect key: {shown}. Look at /keys") == f"Incorrect key: {MASK}. Look at /keys"
+    assert redactor.redact("sk-planted is a prefix. ** bold **") == "sk-planted is a prefix. ** bold **"
+
+
+def test_a_password_that_is_no_text() -> None:
+    redactor = known("caf\udce9-0123456789")
+    assert redactor.redact("caf%E9-0123456789") == MASK
+
+
 def test_secrets_within_secrets_go_as_a_whole() -> None:
     assert known("12345678", "12345678-longer").redact("x 12345678-longer 12345678") == f"x {MASK} {MASK}"
 
@@ -79,3 +114,5 @@ def test_names_of_secrets(name: str, secret: bool) -> None:
 def test_values_of_secrets() -> None:
     named = [("authorization", "Bearer abc"), ("x-team", "blue"), ("x-api-key", "k")]
     assert secret_values(named) == ["Bearer abc", "k", "abc"]
+    proxies = [("HTTPS_PROXY", "http://me:p%40ss@proxy:3128"), ("no_proxy", "http://proxy"), ("bad", "http://[@")]
+    assert secret_values(proxies) == ["p%40ss", "p@ss", "bWU6cEBzcw=="]

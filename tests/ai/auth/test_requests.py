@@ -8,6 +8,7 @@ from pathlib import Path
 from time import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from koda_daemon.ai.auth import OAuthTokens
@@ -22,7 +23,7 @@ from tests.ai.conftest import Loopback
 
 OFF = {"KODA_KEYRING": "off"}
 KEY = "sk-stored-0123456789"
-CONTEXT = Context("", (UserMessage((TextBlock("Hi"),)),))
+CONTEXT = Context("Be brief.", (UserMessage((TextBlock("Hi"),)),))
 
 
 class Made:
@@ -136,6 +137,25 @@ async def test_tokens_are_sent_and_refreshed_over_one_connection(
 
 
 @pytest.mark.asyncio
+async def test_a_refused_token_is_worth_one_more_try(
+    tmp_path: Path, loopback: Loopback, provider: FakeProvider
+) -> None:
+    made = Made(tmp_path, loopback.url, provider)
+    refusals(loopback)
+    provider.refresh_tokens.add("refresh-0123456789")
+    tokens = OAuthTokens(access="a" * 9, refresh="refresh-0123456789", expires=time() + 3600, extra={"client_id": "me"})
+    await made.auth.store.write("openai", tokens)
+    retryable = []
+    for _ in range(2):
+        async with made.models.stream(made.models.model("openai/gpt-5"), CONTEXT, StreamOptions()) as stream:
+            *_, last = [event async for event in stream]
+        assert isinstance(last, StreamError)
+        retryable.append(last.error.retryable)
+    assert retryable == [True, False]
+    await made.models.aclose()
+
+
+@pytest.mark.asyncio
 async def test_an_ended_sign_in_is_told_without_a_request(
     tmp_path: Path, loopback: Loopback, provider: FakeProvider
 ) -> None:
@@ -159,6 +179,24 @@ async def test_many_requests_at_once_wait_for_one_refresh(
     await asyncio.gather(*(made.error("openai/gpt-5") for _ in range(6)))
     assert provider.count("/token") == 1
     assert len(set(sent(loopback))) == 1
+    await made.models.aclose()
+
+
+@pytest.mark.asyncio
+async def test_what_a_chatgpt_plan_pays_for(tmp_path: Path, loopback: Loopback, provider: FakeProvider) -> None:
+    """Signing in changes what is sent; a key of the same provider does not."""
+    made = Made(tmp_path, loopback.url, provider)
+    environ = {**OFF, "KODA_OFFLINE": "1", "OPENAI_ORG_ID": "org-1"}
+    made.models = ModelRegistry(made.rows, environ=environ, credentials=lambda: made.auth)
+    refusals(loopback)
+    await made.auth.store.write("openai", OAuthTokens(access="access-0123456789", issued=time()))
+    await made.error("openai/gpt-5")
+    await made.auth.store_key("openai", KEY)
+    await made.error("openai/gpt-5")
+    plan, paid = loopback.requests
+    assert [one["role"] for one in msgspec.json.decode(plan.body)["input"]] == ["developer", "user"]
+    assert [one["role"] for one in msgspec.json.decode(paid.body)["input"]] == ["system", "user"]
+    assert ("openai-organization" in plan.headers, paid.headers["openai-organization"]) == (False, "org-1")
     await made.models.aclose()
 
 

@@ -259,12 +259,14 @@ async def test_a_refused_token_is_refreshed(provider: FakeProvider, tmp_path: Pa
     auth = await stored_tokens(provider, tmp_path, lasts=3000)
     old = await secret(auth, "openai")
     assert old is not None
-    auth.refused("openai", old)
+    assert auth.refused("openai", old)
     fresh = await secret(auth, "openai")
+    assert fresh is not None
     assert fresh != old
-    auth.refused("openai", old)  # a request that was under way with the old one
+    assert auth.refused("openai", old)  # a request that was under way with the old one
     assert await secret(auth, "openai") == fresh
     assert provider.count("/token") == 1
+    assert not auth.refused("openai", fresh)  # it was not its age
 
 
 @pytest.mark.asyncio
@@ -369,6 +371,53 @@ async def test_two_processes_refresh_once(provider: FakeProvider, tmp_path: Path
     assert got[0] == got[1]
     assert got[0].startswith(b"access-")
     assert provider.count("/token") == 1
+
+
+@pytest.mark.asyncio
+async def test_a_process_that_is_killed_in_mid_refresh_costs_the_sign_in_and_no_more(
+    provider: FakeProvider, tmp_path: Path
+) -> None:
+    """The spent token is refused, the lock is free, and the user is told to sign in again."""
+    await stored_tokens(provider, tmp_path, lasts=-10)
+    settings = msgspec.json.encode({"openai": {"options": {"oauth": provider.oauth()["openai"]}}}).decode()
+    argv = (sys.executable, "-m", "tests.ai.auth.racer", str(tmp_path), settings)
+    racer = await asyncio.create_subprocess_exec(*argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    async def kill(asked: Asked) -> Reply:
+        provider.answer = None
+        reply = provider.reply(asked)  # the new tokens exist, and nobody hears of them
+        racer.kill()
+        await racer.wait()
+        return reply
+
+    provider.answer = kill
+    await racer.communicate(b"go\n")
+    auth = AuthStorage(tmp_path, OFF, provider.settings())
+    changes: list[tuple[str, str]] = []
+    auth.listeners.add(lambda name, state, _error: changes.append((name, state)))
+    for _ in range(2):
+        with pytest.raises(KodaError) as caught:
+            await auth.credential("openai")
+        assert caught.value.kind == "auth.expired"
+    assert changes == [("openai", "expired")]
+    assert (await auth.status("openai")).state == "expired"
+    assert provider.count("/token") == 2
+
+
+@pytest.mark.asyncio
+async def test_what_comes_after_a_sign_in_was_given_up_is_not_kept(provider: FakeProvider, tmp_path: Path) -> None:
+    auth = AuthStorage(tmp_path, OFF, provider.settings())
+    attempt = await auth.begin("openrouter")
+    finishing = asyncio.create_task(auth.finish("openrouter", attempt))
+
+    async def give_up(_: Asked) -> None:
+        assert await auth.cancel("openrouter")
+
+    provider.answer = give_up
+    await visit(provider.consent(attempt.url))
+    with pytest.raises(KodaError, match="given up"):
+        await finishing
+    assert (await auth.status("openrouter")).state == "missing"
 
 
 # -- Copilot: keys that are exchanged

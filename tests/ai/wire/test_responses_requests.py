@@ -229,3 +229,30 @@ print(*{"openai", "anthropic", "google", "botocore", "pydantic"} & set(sys.modul
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+def test_what_a_chatgpt_plan_pays_for() -> None:
+    """Without what its rules refuse, instructions from a developer, functions in a namespace."""
+    refused = {"temperature": 0.2, "user": "u", "metadata": {}, "truncation": "auto", "store": True, "stream": False}
+    body = request(
+        user("Hi"),
+        assistant(ToolCall("c", "read", {"path": "a"})),
+        result("c"),
+        compat=Compat(plan_usage=True, cache_key=True),
+        system="Be brief.",
+        tools=TOOLS,
+        extra=refused | {"service_tier": "priority"},
+        max_tokens=4096,
+        cache_key="s",
+        effort="low",
+    )
+    fields = {"model", "stream", "store", "include", "prompt_cache_key", "reasoning", "service_tier", "tools", "input"}
+    assert body.keys() == fields
+    assert (body["store"], body["stream"]) == (False, True)
+    [tools] = body["tools"]
+    assert (tools["type"], tools["name"], bool(tools["description"])) == ("namespace", "koda", True)
+    assert [(tool["type"], tool["name"]) for tool in tools["tools"]] == [("function", "read"), ("function", "ls")]
+    first, _, call, output = body["input"]
+    assert first == {"role": "developer", "content": "Be brief."}
+    assert (call["name"], call["namespace"]) == ("read", "koda")
+    assert output["type"] == "function_call_output"
