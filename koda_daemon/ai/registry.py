@@ -19,6 +19,7 @@ from koda_daemon.ai.auth.requests import Authorizer, account
 from koda_daemon.ai.catalog_tables import ModelTables, is_local
 from koda_daemon.ai.events import StreamError, StreamEvent
 from koda_daemon.ai.limits import Limits
+from koda_daemon.ai.messages import Usage
 from koda_daemon.ai.provider import BaseProvider, Context, Model, StreamOptions
 from koda_daemon.ai.providers import PROVIDERS, ProviderConfig, ProviderRow, filled_in, merged_compat
 from koda_daemon.ai.settings import ProviderSettings
@@ -216,7 +217,9 @@ class ModelRegistry:
         self._refresh()
         try:
             if self._authorizer.waits(self.config(model.provider)):
-                return AssistantMessageEventStream(self._when_ready(model, context, options))
+                asked: list[AssistantMessageEventStream] = []
+                events = self._when_ready(model, context, options, asked)
+                return AssistantMessageEventStream(events, lambda: asked[0].spent if asked else Usage())
             return self._stream(model, context, options)
         except KodaError as error:
             return AssistantMessageEventStream(_failed(error))
@@ -230,9 +233,12 @@ class ModelRegistry:
             stream = stream.behind(limits.gate(model.id))
         return self._authorizer.watched(model.provider, stream)
 
-    async def _when_ready(self, model: Model, context: Context, options: StreamOptions) -> AsyncGenerator[StreamEvent]:
+    async def _when_ready(
+        self, model: Model, context: Context, options: StreamOptions, asked: list[AssistantMessageEventStream]
+    ) -> AsyncGenerator[StreamEvent]:
         await self._authorizer.fetch(self.config(model.provider))
         async with self._stream(model, context, options) as stream:
+            asked.append(stream)
             async for event in stream:
                 yield event
 

@@ -161,14 +161,19 @@ class Assembler:
         partial = self._message("error", error.message) if self._started else None
         self.out.append(StreamError(error, partial))
 
-    def _message(self, stop_reason: StopReason, error: str | None = None) -> AssistantMessage:
+    @property
+    def spent(self) -> Usage:
+        """What the provider has counted so far, with its cost."""
         cost = cost_of(self.usage, self._model.prices, self.reported_cost, hour_writes=self.hour_writes)
+        return msgspec.structs.replace(self.usage, cost=cost)
+
+    def _message(self, stop_reason: StopReason, error: str | None = None) -> AssistantMessage:
         return AssistantMessage(
             content=tuple(_block(part) for part in self._parts),
             model=self._model.ref,
             api=self._api,
             stop_reason=stop_reason,
-            usage=msgspec.structs.replace(self.usage, cost=cost),
+            usage=self.spent,
             error=error,
         )
 

@@ -138,7 +138,8 @@ class SSEProvider(BaseProvider):
             await pool.aclose()
 
     def stream(self, model: Model, context: Context, options: StreamOptions) -> AssistantMessageEventStream:
-        return AssistantMessageEventStream(self._run(model, context, options))
+        assembler = Assembler(model, self.api_type)
+        return AssistantMessageEventStream(self._run(model, context, options, assembler), lambda: assembler.spent)
 
     def _import_and_connect(self) -> None:
         with background_import():
@@ -165,9 +166,10 @@ class SSEProvider(BaseProvider):
             what = f"{path}: the key or a header holds characters that HTTP cannot carry."
             raise KodaError("params.invalid", what, path=path) from None
 
-    async def _run(self, model: Model, context: Context, options: StreamOptions) -> AsyncGenerator[StreamEvent]:
+    async def _run(
+        self, model: Model, context: Context, options: StreamOptions, assembler: Assembler
+    ) -> AsyncGenerator[StreamEvent]:
         answer: Answer | None = None
-        assembler = Assembler(model, self.api_type)
         out = assembler.out
         try:
             try:
