@@ -18,6 +18,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m koda_daemon.server.protocol.generate --check
+	$(BIN)/python -m koda_daemon.ai.generate_models --check
 
 # Figures, not verdicts: machines are noisy, so compare ratios taken in one run.
 bench: $(READY)

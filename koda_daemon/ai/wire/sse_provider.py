@@ -209,7 +209,10 @@ class SSEProvider(BaseProvider):
             if len(self._writers) >= _WRITERS:
                 self._writers.pop(next(iter(self._writers)))
             writer = self._writers[model] = self.writer(model)
-        extra = self.config.options.get("body", {}) | options.extra.get("body", {})
+        own = options.extra.get("body", {})
+        if not isinstance(own, dict):
+            raise KodaError("params.invalid", "options.provider.body must be an object.", path="options.provider.body")
+        extra = self.config.options.get("body", {}) | own
         body = writer.body(context, options, extra)
         url, headers = await self.target(model, context, body)
         return await self._pool.post(url, headers, body)
