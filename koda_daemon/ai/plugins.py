@@ -1,5 +1,5 @@
-"""Wire APIs by name: our own, and those of other packages, by an entry point of the group ``koda.providers`` or named in
-the settings.
+"""Wire APIs by name: our own, and those of other packages, by an entry point of the group ``koda.providers`` or named
+in the settings.
 
 An entry point's name is the API's (and a provider of that name exists at once); settings name ``module:Class``. What is
 named so is imported into the daemon: settings of a workspace can do that only when the user trusts it.
