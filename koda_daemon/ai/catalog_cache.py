@@ -57,6 +57,7 @@ class CatalogCache:
         self._listed: dict[str, ListedModels] | None = None
         self._next_try = 0.0
         self._refreshing = asyncio.Lock()
+        self._keeping = asyncio.Lock()
 
     def models(self, provider: str) -> list[ModelFacts]:
         """What models.dev said of a provider's models."""
@@ -69,18 +70,14 @@ class CatalogCache:
 
     async def keep_list(self, provider: str, base_url: str, models: Sequence[ModelFacts]) -> None:
         """Remembers a list of a provider."""
-        lists = self._lists()
-        lists[provider] = ListedModels(base_url, time.time(), list(models))
+        self._lists()[provider] = ListedModels(base_url, time.time(), list(models))
         if self._folder is not None:
-            data = msgspec.json.encode(lists)
-            await anyio.to_thread.run_sync(_write, self._folder / "lists.json", data)
+            async with self._keeping:
+                await anyio.to_thread.run_sync(_add_lists, self._folder / "lists.json", dict(self._lists()))
 
     def _lists(self) -> dict[str, ListedModels]:
         if self._listed is None:
-            self._listed = {}
-            if self._folder is not None:
-                with contextlib.suppress(OSError, msgspec.DecodeError):
-                    self._listed = _lists.decode((self._folder / "lists.json").read_bytes())
+            self._listed = {} if self._folder is None else _read_lists(self._folder / "lists.json")
         return self._listed
 
     async def refresh(self) -> bool:
@@ -142,6 +139,21 @@ def _condensed(document: bytes, etag: str | None) -> bytes:
     from koda_daemon.ai.catalog_models_dev import read_models_dev
 
     return msgspec.json.encode({"etag": etag, "providers": read_models_dev(document)})
+
+
+def _read_lists(path: Path) -> dict[str, ListedModels]:
+    try:
+        return _lists.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def _add_lists(path: Path, lists: dict[str, ListedModels]) -> None:
+    """Keeps ``lists`` beside those that another daemon has kept since; of one provider the newest."""
+    for provider, other in _read_lists(path).items():
+        if provider not in lists or lists[provider].at < other.at:
+            lists[provider] = other
+    _write(path, msgspec.json.encode(lists))
 
 
 def _age(path: Path) -> float:
