@@ -139,8 +139,9 @@ class ModelRegistry:
             await self._authorizer.fetch(config)
             provider, _ = self._provider(config.id, config.api)
             models = await provider.list_models()
-        except KodaError as error:
-            _log.info("%s gave no list of its models: %s", config.id, error.message)
+        except Exception as error:  # also of providers that are not ours
+            why = error.message if isinstance(error, KodaError) else type(error).__name__
+            _log.info("%s gave no list of its models: %s", config.id, why)
             models = None
         if models is None:
             self._tables.failed(config)
@@ -208,12 +209,18 @@ class ModelRegistry:
             return self._stream(model, context, options)
         except KodaError as error:
             return AssistantMessageEventStream(_failed(error))
+        except Exception as error:  # of a provider that is not ours
+            _log.exception("the provider of %s failed", model.ref)
+            what = f"The provider of {model.ref} failed: {type(error).__name__}."
+            return AssistantMessageEventStream(_failed(KodaError("internal", what)))
 
     def _stream(self, model: Model, context: Context, options: StreamOptions) -> AssistantMessageEventStream:
         provider, limits = self._provider(model.provider, model.api)
         if context.tools and not model.tools:
             context = Context(context.system, context.messages)  # offering some would be refused
-        stream = provider.stream(model, context, options)
+        stream: object = provider.stream(model, context, options)
+        if not isinstance(stream, AssistantMessageEventStream):
+            raise KodaError("internal", f"{type(provider).__name__}.stream returned no AssistantMessageEventStream.")
         if model.api != "demo":  # which shares nothing with anybody
             stream = stream.behind(limits.gate(model.id))
         return self._authorizer.watched(model.provider, stream)
@@ -378,9 +385,18 @@ class ModelRegistry:
 
 
 def _made(provider_class: type[BaseProvider], config: ProviderConfig) -> BaseProvider:
-    if provider_class.__init__ is object.__init__:
-        return provider_class()
-    return provider_class(config)  # type: ignore[call-arg] # BaseProvider leaves __init__ to its subclasses
+    try:
+        if provider_class.__init__ is object.__init__:
+            return provider_class()
+        return provider_class(config)  # type: ignore[call-arg] # BaseProvider leaves __init__ to its subclasses
+    except KodaError:
+        raise
+    except Exception as error:
+        # A TypeError is about the class itself: what it lacks, or what it wants to be made with.
+        why = f"TypeError: {error}" if isinstance(error, TypeError) else type(error).__name__
+        path = f"providers.{config.id}.api"
+        what = f"{path}: {provider_class.__name__} cannot be made: {why}."
+        raise KodaError("params.invalid", what, path=path) from error
 
 
 async def _failed(error: KodaError) -> AsyncGenerator[StreamEvent]:

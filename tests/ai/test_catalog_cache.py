@@ -147,9 +147,22 @@ async def test_each_source_stands_above_the_next_field_by_field(tmp_path: Path, 
 TEXTS = st.sampled_from(["", "x", "text", "image", "chat", "1e999999", "NaN", "-1", "effort", "toggle"])
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
 NAMES = st.sampled_from(
-    ["id", "models", "context_length", "pricing", "prompt", "completion", "capabilities", "limits", "type", "tags"]
-    + ["modalities", "input", "output", "limit", "context", "cost", "tiers", "tier", "size", "reasoning", "status"]
-    + ["reasoning_options", "values", "thinking", "effort", "providers", "supports"]
+    (
+        *(
+            "id",
+            "models",
+            "context_length",
+            "pricing",
+            "prompt",
+            "completion",
+            "capabilities",
+            "limits",
+            "type",
+            "tags",
+        ),
+        *("modalities", "input", "output", "limit", "context", "cost", "tiers", "tier", "size", "reasoning", "status"),
+        *("reasoning_options", "values", "thinking", "effort", "providers", "supports"),
+    )
 )
 ANYTHING = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4))
 
