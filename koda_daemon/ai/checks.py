@@ -29,6 +29,8 @@ def checked_headers(headers: Mapping[str, str], provider: str) -> Mapping[str, s
     for name, value in headers.items():
         if not _NAME.match(name):
             raise KodaError("params.invalid", f"{path}: {name!r} is no name of a header.", path=path)
+        if value.startswith("!"):
+            raise KodaError("params.invalid", f"{path}.{name}: commands are for the apiKey only.", path=path)
         if _CONTROL.search(value):
             raise KodaError("params.invalid", f"{path}.{name} holds a line break or control character.", path=path)
     return headers

@@ -297,7 +297,8 @@ class ModelRegistry:
         if not base_url and not missing and api in BUILT_IN and api != "demo":
             path = f"providers.{provider_id}.baseUrl"
             raise KodaError("params.invalid", f"{path} is missing.", path=path)
-        headers = {name: self._key(value) or "" for name, value in own.headers.items()}
+        checked_headers(own.headers, provider_id)
+        headers = {name: found for name, value in own.headers.items() if (found := self._key(value)) is not None}
         named = (own.api_key[1:],) if own.api_key and own.api_key.startswith("$") else ()
         return ProviderConfig(
             id=row.id,

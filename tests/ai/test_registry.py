@@ -79,7 +79,9 @@ def test_availability_and_the_default() -> None:
 
 
 def test_settings_override_a_built_in_row() -> None:
-    own = ProviderSettings(base_url="http://127.0.0.1:9/v1/", headers={"x-team": "$TEAM"}, compat={"reasoning": "none"})
+    own = ProviderSettings(
+        base_url="http://127.0.0.1:9/v1/", headers={"x-team": "$TEAM", "x-y": "$NONE"}, compat={"reasoning": "none"}
+    )
     config = ModelRegistry({"groq": own}, environ={"GROQ_API_KEY": "k", "TEAM": "a"}).config("groq")
     assert (config.base_url, config.api_key, config.headers) == ("http://127.0.0.1:9/v1", "k", {"x-team": "a"})
     assert config.compat.reasoning == "none"
@@ -115,6 +117,7 @@ def test_settings_may_describe_a_bundled_model_further() -> None:
         (ProviderSettings(base_url="http://x", headers={"": "c"}), "providers.lab.headers"),
         (ProviderSettings(base_url="http://x", headers={"a": "b\r\nc: d"}), "providers.lab.headers"),
         (ProviderSettings(base_url="http://x", headers={"a": "$BROKEN"}), "providers.lab.headers"),
+        (ProviderSettings(base_url="http://x", headers={"a": "!date"}), "providers.lab.headers"),
         (ProviderSettings(base_url="http://x", options={"body": [1]}), "providers.lab.options.body"),
     ],
 )
