@@ -66,11 +66,6 @@ _OVERLOADED = re.compile(
     r"overloaded|capacity|unavailable|server_error|internal_error|timed? ?out|try again", re.IGNORECASE
 )
 _MODEL = re.compile(r"model", re.IGNORECASE)
-# LiteLLM, Mistral; OpenRouter; DeepSeek, xAI; Bedrock: under status 400.
-_NO_MODEL = re.compile(
-    r"(invalid|unknown) model\b|not a valid model|model [^.]{0,80}(not exist|not found)|model identifier is invalid",
-    re.IGNORECASE,
-)
 # Google answers these with status 400.
 _BAD_KEY = re.compile(r"api key (not valid|not found|expired|is invalid)|invalid api key", re.IGNORECASE)
 _RETRY_DELAY = re.compile(r"(\d+(?:\.\d+)?)s\Z")
@@ -145,8 +140,7 @@ def classify(
         return error("content.refused", f"{provider} refused the content{said}")
     if status == 429 or "rate_limit_error" in codes or "rate_limit_exceeded" in codes:
         return error("rate.limited", f"{provider} limits the rate of requests{said}", retryable=True)
-    missing = status in (None, 400, 422) and ("model_not_found" in codes or _NO_MODEL.search(words))
-    if status == 404 or missing:
+    if status == 404:
         if _MODEL.search(words):
             return error("model.unknown", f"{provider} does not know this model{said}", action="Choose another model.")
         return error(

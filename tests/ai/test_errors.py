@@ -56,12 +56,6 @@ def test_overflow_in_its_many_wordings(status: int, message: str) -> None:
         (403, "Your input was flagged by moderation", None, "content.refused", False),
         (400, "blocked by content management policy", "content_filter", "content.refused", False),
         (404, "The model `x` does not exist", "model_not_found", "model.unknown", False),
-        (400, "Invalid model name passed in model=x.", "invalid_request_error", "model.unknown", False),
-        (400, "x is not a valid model ID", "400", "model.unknown", False),
-        (400, "Model Not Exist", "invalid_request_error", "model.unknown", False),
-        (400, "Invalid model: x", "1500", "model.unknown", False),
-        (400, "The provided model identifier is invalid.", "ValidationException", "model.unknown", False),
-        (400, "This model does not support images.", "invalid_request_error", "internal", False),
         (404, "Not Found", None, "provider.unreachable", False),
         (408, "timeout", None, "provider.overloaded", True),
         (
