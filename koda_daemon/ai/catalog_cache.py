@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -21,6 +22,9 @@ from msgspec import Struct
 
 from koda_daemon.ai.catalog import Bundled
 from koda_daemon.ai.provider import ModelFacts
+
+if TYPE_CHECKING:
+    import httpx2
 
 _log = logging.getLogger(__name__)
 
@@ -111,7 +115,7 @@ class CatalogCache:
 
         etag = await anyio.to_thread.run_sync(_etag, path)
         headers = {"accept": "application/json"} | ({"if-none-match": etag} if etag else {})
-        client = await anyio.to_thread.run_sync(lambda: httpx2.AsyncClient(timeout=_TIMEOUT))  # loads certificates
+        client = await anyio.to_thread.run_sync(self._client)  # loads certificates
         document = bytearray()
         try:
             async with client, client.stream("GET", self._url, headers=headers) as response:
@@ -128,6 +132,13 @@ class CatalogCache:
         except httpx2.HTTPError as error:
             raise ValueError(type(error).__name__) from None
         return await anyio.to_thread.run_sync(_condensed, bytes(document), new_etag)
+
+    def _client(self) -> httpx2.AsyncClient:
+        import httpx2
+
+        from koda_daemon.ai.http import certificates
+
+        return httpx2.AsyncClient(timeout=_TIMEOUT, verify=certificates(self._url.partition(":")[0]))
 
 
 def _import() -> None:
