@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from koda_daemon.agent import events as out
 from koda_daemon.ai import events as ai
-from koda_daemon.ai.messages import AssistantBlock, AssistantMessage, StopReason, TextBlock, ThinkingBlock
+from koda_daemon.ai.messages import AssistantBlock, AssistantMessage, StopReason, TextBlock, ThinkingBlock, Usage
 from koda_daemon.ai.provider import Model
 from koda_daemon.ai.stream import AssistantMessageEventStream
 
@@ -36,6 +36,7 @@ class AnswerReader:
         self._turn_id = turn_id
         self._model = model
         self._transcript = transcript
+        self._stream: AssistantMessageEventStream | None = None
         self._text_units = 0
         self._thinking_units = 0
         self._blocks: list[tuple[type[TextBlock] | type[ThinkingBlock], list[str]]] = []
@@ -45,6 +46,7 @@ class AnswerReader:
         """Passes the stream on until its final event, which is returned."""
         transcript = self._transcript
         turn_id, node_id = self._turn_id, self.node_id
+        self._stream = stream
         async with stream:
             async for event in stream:
                 if type(event) is ai.TextDelta:
@@ -59,6 +61,11 @@ class AnswerReader:
                 else:
                     await self._other(event)
         raise AssertionError("a stream ends with Done or StreamError")
+
+    @property
+    def spent(self) -> Usage:
+        """What the attempt has cost, as far as the provider told it."""
+        return self._stream.spent if self._stream is not None else Usage()
 
     async def _other(self, event: ai.StreamEvent) -> None:
         match event:
@@ -125,5 +132,6 @@ class AnswerReader:
             model=self._model.ref,
             api=self._model.api,
             stop_reason=stop_reason,
+            usage=self.spent,
             error=error,
         )

@@ -15,7 +15,7 @@ from koda_daemon.agent.retry import RetryPolicy
 from koda_daemon.agent.tool import AgentTool, ToolContext, ToolResult
 from koda_daemon.agent.validation import argument_errors
 from koda_daemon.ai.events import Done
-from koda_daemon.ai.messages import AssistantMessage, ToolCall
+from koda_daemon.ai.messages import AssistantMessage, ToolCall, Usage
 from koda_daemon.ai.provider import Context, Model
 from koda_daemon.ai.stream import AssistantMessageEventStream
 from koda_daemon.base.errors import KodaError
@@ -47,6 +47,10 @@ class Transcript(Protocol):
     async def context(self) -> Context: ...
 
     async def record_answer(self, node_id: str, message: AssistantMessage) -> None: ...
+
+    async def record_spent(self, usage: Usage) -> None:
+        """What an attempt cost that leaves no answer."""
+        ...
 
     async def record_result(self, call: ToolCall, result: ToolResult, duration_ms: int) -> None: ...
 
@@ -118,7 +122,7 @@ class AgentLoop:
                 return final.message
             error = final.error
             if error.kind == "context.overflow" and not compacted:
-                self._discard(reader)
+                await self._discard(reader)
                 compacted = True
                 if await self._transcript.make_room():
                     continue
@@ -126,7 +130,7 @@ class AgentLoop:
             if delay is None:
                 await self._keep(reader, reader.message("error", error.message))
                 raise error
-            self._discard(reader)
+            await self._discard(reader)
             attempt += 1
             self._transcript.emit(
                 out.Retry(
@@ -150,12 +154,15 @@ class AgentLoop:
         if partial.content:
             await self._record(reader.node_id, partial)
         else:
-            self._discard(reader)
+            await self._discard(reader)
 
-    def _discard(self, reader: AnswerReader) -> None:
+    async def _discard(self, reader: AnswerReader) -> None:
         self._reader = None
         if reader.started:
             self._transcript.emit(out.MessageDiscarded(turn_id=self._config.turn_id, node_id=reader.node_id))
+        if (spent := reader.spent) != Usage():  # providers bill what they have read, however it ended
+            with anyio.CancelScope(shield=True):
+                await self._transcript.record_spent(spent)
 
     async def _run_tools(self, answer: AssistantMessage) -> None:
         """Runs the calls of one answer side by side and records the results in the order of the calls."""

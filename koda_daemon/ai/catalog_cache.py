@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -21,6 +22,9 @@ from msgspec import Struct
 
 from koda_daemon.ai.catalog import Bundled
 from koda_daemon.ai.provider import ModelFacts
+
+if TYPE_CHECKING:
+    import httpx2
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +61,7 @@ class CatalogCache:
         self._listed: dict[str, ListedModels] | None = None
         self._next_try = 0.0
         self._refreshing = asyncio.Lock()
+        self._keeping = asyncio.Lock()
 
     def models(self, provider: str) -> list[ModelFacts]:
         """What models.dev said of a provider's models."""
@@ -69,18 +74,14 @@ class CatalogCache:
 
     async def keep_list(self, provider: str, base_url: str, models: Sequence[ModelFacts]) -> None:
         """Remembers a list of a provider."""
-        lists = self._lists()
-        lists[provider] = ListedModels(base_url, time.time(), list(models))
+        self._lists()[provider] = ListedModels(base_url, time.time(), list(models))
         if self._folder is not None:
-            data = msgspec.json.encode(lists)
-            await anyio.to_thread.run_sync(_write, self._folder / "lists.json", data)
+            async with self._keeping:
+                await anyio.to_thread.run_sync(_add_lists, self._folder / "lists.json", dict(self._lists()))
 
     def _lists(self) -> dict[str, ListedModels]:
         if self._listed is None:
-            self._listed = {}
-            if self._folder is not None:
-                with contextlib.suppress(OSError, msgspec.DecodeError):
-                    self._listed = _lists.decode((self._folder / "lists.json").read_bytes())
+            self._listed = {} if self._folder is None else _read_lists(self._folder / "lists.json")
         return self._listed
 
     async def refresh(self) -> bool:
@@ -114,7 +115,7 @@ class CatalogCache:
 
         etag = await anyio.to_thread.run_sync(_etag, path)
         headers = {"accept": "application/json"} | ({"if-none-match": etag} if etag else {})
-        client = await anyio.to_thread.run_sync(lambda: httpx2.AsyncClient(timeout=_TIMEOUT))  # loads certificates
+        client = await anyio.to_thread.run_sync(self._client)  # loads certificates
         document = bytearray()
         try:
             async with client, client.stream("GET", self._url, headers=headers) as response:
@@ -132,6 +133,13 @@ class CatalogCache:
             raise ValueError(type(error).__name__) from None
         return await anyio.to_thread.run_sync(_condensed, bytes(document), new_etag)
 
+    def _client(self) -> httpx2.AsyncClient:
+        import httpx2
+
+        from koda_daemon.ai.http import certificates
+
+        return httpx2.AsyncClient(timeout=_TIMEOUT, verify=certificates(self._url.partition(":")[0]))
+
 
 def _import() -> None:
     import httpx2  # noqa: F401
@@ -142,6 +150,21 @@ def _condensed(document: bytes, etag: str | None) -> bytes:
     from koda_daemon.ai.catalog_models_dev import read_models_dev
 
     return msgspec.json.encode({"etag": etag, "providers": read_models_dev(document)})
+
+
+def _read_lists(path: Path) -> dict[str, ListedModels]:
+    try:
+        return _lists.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def _add_lists(path: Path, lists: dict[str, ListedModels]) -> None:
+    """Keeps ``lists`` beside those that another daemon has kept since; of one provider the newest."""
+    for provider, other in _read_lists(path).items():
+        if provider not in lists or lists[provider].at < other.at:
+            lists[provider] = other
+    _write(path, msgspec.json.encode(lists))
 
 
 def _age(path: Path) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from koda_daemon.ai.discovery import MOST
 from koda_daemon.ai.provider import EFFORTS, Effort, ModelFacts, Prices, PriceTier
 from koda_daemon.ai.providers import PROVIDERS, SWITCHES, ProviderRow
 
@@ -117,4 +118,4 @@ def _texts(value: Any) -> list[str]:
 
 
 def _count(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and value > 0 else None
+    return int(value) if isinstance(value, int | float) and 0 < value <= MOST else None

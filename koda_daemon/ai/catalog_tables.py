@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import ValidationError, convert
+from msgspec import ValidationError, convert, to_builtins
 from msgspec.structs import replace
 
 from koda_daemon.ai.catalog import Bundled, model_of, overlaid
@@ -114,20 +114,8 @@ class ModelTables:
 
 
 def _of_settings(row: ModelSettings, path: str) -> ModelFacts:
-    fields = {
-        "id": row.id,
-        "name": row.name,
-        "api": row.api,
-        "contextWindow": row.context_window,
-        "maxOutput": row.max_output,
-        "input": row.input,
-        "reasoning": row.reasoning,
-        "tools": row.tools,
-        "prices": row.prices,
-        "maxImages": row.max_images,
-    }
     try:
-        facts = convert(fields, ModelFacts)
+        facts = convert({**to_builtins(row), "compat": None}, ModelFacts)
     except ValidationError as error:
         raise KodaError("params.invalid", f"{path}: {error}", path=path) from None
     return replace(facts, compat=_flags(row.compat, f"{path}.compat") or None)

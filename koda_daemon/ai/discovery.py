@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -33,6 +33,8 @@ _NO_CHAT = re.compile(
     r"|speech|voice|veo-|imagen|lyria|-guard|prompt-guard|\bbge\b",
     re.IGNORECASE,
 )
+MOST = 1_000_000_000
+"""Tokens: sizes beyond are no sizes."""
 _CHAT_TYPES = frozenset({"chat", "language", "model", "llm", "vlm"})
 _LEVELS: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
 
@@ -141,7 +143,7 @@ def _prices(pricing: Mapping[str, Any]) -> Prices | None:
     unit = Decimal(1_000_000) if isinstance(rates[0], str) else Decimal(1)
     try:
         numbers = [float(round(Decimal(str(rate or 0)) * unit, 6)) for rate in rates]
-    except InvalidOperation:
+    except ArithmeticError:
         return None
     if not all(0 <= number < math.inf for number in numbers):
         return None  # -1: depends on the model that is chosen
@@ -177,7 +179,7 @@ def _first_count(places: Iterable[Mapping[str, Any]], names: Iterable[str]) -> i
     for place in places:
         for name in names:
             value = place.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MOST:
                 return int(value)
     return None
 

@@ -13,6 +13,7 @@ import anyio
 import msgspec
 from msgspec.structs import replace
 
+from koda_daemon.ai.discovery import MOST
 from koda_daemon.ai.provider import ModelFacts
 from koda_daemon.base.errors import KodaError
 
@@ -139,6 +140,6 @@ def _items(value: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 def _size(value: Any) -> int | None:
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return number if number > 0 else None
+    return number if 0 < number <= MOST else None

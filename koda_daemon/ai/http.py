@@ -48,7 +48,7 @@ class HttpPool:
         self.client: httpx2.AsyncClient = httpx2.AsyncClient(
             timeout=httpx2.Timeout(self.read_timeout, connect=self.connect_timeout),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=60.0),
-            verify=_certificates(url.scheme),
+            verify=certificates(url.scheme),
             # HTTP_PROXY and its like; such a proxy is never meant for a server on this machine.
             trust_env=url.host not in _LOOPBACK,
             proxy=self._proxy(),
@@ -240,7 +240,7 @@ def _trusted(sources: tuple[str | None, ...]) -> ssl.SSLContext:
     return context
 
 
-def _certificates(scheme: str) -> ssl.SSLContext:
+def certificates(scheme: str) -> ssl.SSLContext:
     """What servers are trusted by: ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``, else the system's store. Loaded once."""
     import ssl
 

@@ -5,6 +5,7 @@ Encoded with msgspec these are exactly the ``message`` and ``content`` of the pr
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
@@ -111,13 +112,18 @@ class Usage(Struct, rename="camel", frozen=True):
             self.cache_write + other.cache_write,
             self.reasoning + other.reasoning,
             Cost(
-                a.input + b.input,
-                a.output + b.output,
-                a.cache_read + b.cache_read,
-                a.cache_write + b.cache_write,
-                a.total + b.total,
+                _sum(a.input, b.input),
+                _sum(a.output, b.output),
+                _sum(a.cache_read, b.cache_read),
+                _sum(a.cache_write, b.cache_write),
+                _sum(a.total, b.total),
             ),
         )
+
+
+def _sum(a: float, b: float) -> float:
+    """The sum of two amounts as they are written: 0.1 and 0.2 make 0.3."""
+    return float(Decimal(str(a)) + Decimal(str(b))) if a and b else a or b
 
 
 class UserMessage(Struct, tag="user", tag_field="role", frozen=True):

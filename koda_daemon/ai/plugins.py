@@ -1,4 +1,5 @@
-"""Wire APIs of other packages: by an entry point of the group ``koda.providers``, or named in the settings.
+"""Wire APIs by name: our own, and those of other packages, by an entry point of the group ``koda.providers`` or named
+in the settings.
 
 An entry point's name is the API's (and a provider of that name exists at once); settings name ``module:Class``. What is
 named so is imported into the daemon: settings of a workspace can do that only when the user trusts it.
@@ -13,6 +14,18 @@ from koda_daemon.ai.provider import BaseProvider
 from koda_daemon.base.errors import KodaError
 
 GROUP = "koda.providers"
+BUILT_IN = {
+    "openai-completions": "koda_daemon.ai.wire.openai_completions:OpenAICompletions",
+    "anthropic-messages": "koda_daemon.ai.wire.anthropic_messages:AnthropicMessages",
+    "openai-responses": "koda_daemon.ai.wire.openai_responses:OpenAIResponses",
+    "google-generative-ai": "koda_daemon.ai.wire.google_generative_ai:GoogleGenerativeAI",
+    "azure-openai": "koda_daemon.ai.wire.azure_openai:AzureOpenAI",
+    "bedrock-converse": "koda_daemon.ai.wire.bedrock_converse:BedrockConverse",
+    "bedrock-mantle": "koda_daemon.ai.wire.bedrock_mantle:BedrockMantle",
+    "github-copilot": "koda_daemon.ai.wire.copilot:GitHubCopilot",
+    "demo": "koda_daemon.ai.demo:DemoProvider",
+}
+"""Our own wire APIs, ``module:Class``. Their modules import an SDK only when a connection is made."""
 
 
 @cache

@@ -17,26 +17,17 @@ from koda_daemon.ai import plugins
 from koda_daemon.ai.auth import CredentialSource
 from koda_daemon.ai.auth.requests import Authorizer, account
 from koda_daemon.ai.catalog_tables import ModelTables, is_local
+from koda_daemon.ai.checks import checked_headers, checked_options, problems_of
 from koda_daemon.ai.events import StreamError, StreamEvent
 from koda_daemon.ai.limits import Limits
+from koda_daemon.ai.messages import Usage
+from koda_daemon.ai.plugins import BUILT_IN
 from koda_daemon.ai.provider import BaseProvider, Context, Model, StreamOptions
 from koda_daemon.ai.providers import PROVIDERS, ProviderConfig, ProviderRow, filled_in, merged_compat
 from koda_daemon.ai.settings import ProviderSettings
 from koda_daemon.ai.stream import AssistantMessageEventStream
 from koda_daemon.base.errors import KodaError
 
-# Wire APIs by name. Their modules import an SDK only when a connection is made.
-_APIS = {
-    "openai-completions": "koda_daemon.ai.wire.openai_completions:OpenAICompletions",
-    "anthropic-messages": "koda_daemon.ai.wire.anthropic_messages:AnthropicMessages",
-    "openai-responses": "koda_daemon.ai.wire.openai_responses:OpenAIResponses",
-    "google-generative-ai": "koda_daemon.ai.wire.google_generative_ai:GoogleGenerativeAI",
-    "azure-openai": "koda_daemon.ai.wire.azure_openai:AzureOpenAI",
-    "bedrock-converse": "koda_daemon.ai.wire.bedrock_converse:BedrockConverse",
-    "bedrock-mantle": "koda_daemon.ai.wire.bedrock_mantle:BedrockMantle",
-    "github-copilot": "koda_daemon.ai.wire.copilot:GitHubCopilot",
-    "demo": "koda_daemon.ai.demo:DemoProvider",
-}
 _log = logging.getLogger(__name__)
 _DEFAULT_API = "openai-completions"
 _SCRIPT_VARIABLE = "KODA_DEMO_SCRIPT"
@@ -97,7 +88,7 @@ class ModelRegistry:
 
     def _classes_by_name(self) -> list[str]:
         """The registered APIs that are no built-in ones: each is a provider, too."""
-        return [api for api in self._classes if api not in _APIS and not plugins.is_named(api)]
+        return [api for api in self._classes if api not in BUILT_IN and not plugins.is_named(api)]
 
     def model(self, ref: str) -> Model:
         """The model named ``provider/id``. ``model.unknown`` for a provider that does not exist.
@@ -148,8 +139,9 @@ class ModelRegistry:
             await self._authorizer.fetch(config)
             provider, _ = self._provider(config.id, config.api)
             models = await provider.list_models()
-        except KodaError as error:
-            _log.info("%s gave no list of its models: %s", config.id, error.message)
+        except Exception as error:  # also of providers that are not ours
+            why = error.message if isinstance(error, KodaError) else type(error).__name__
+            _log.info("%s gave no list of its models: %s", config.id, why)
             models = None
         if models is None:
             self._tables.failed(config)
@@ -181,14 +173,8 @@ class ModelRegistry:
         return self._environ.get("KODA_OFFLINE", "") not in ("", "0")
 
     def problems(self) -> list[KodaError]:
-        """What is wrong with the settings of providers, for whoever reports it to the user."""
-        found: list[KodaError] = []
-        for name in self._settings:
-            try:
-                self._table(name)
-            except KodaError as error:
-                found.append(error)
-        return found
+        """What is wrong with the settings of providers, for whoever reports it to the user. Blocking: reads files."""
+        return problems_of(self._settings, self._is_api, self.config, lambda config: self._table(config.id))
 
     def available(self, provider_id: str) -> bool:
         """True when the provider could be asked: it has credentials or needs none."""
@@ -217,23 +203,34 @@ class ModelRegistry:
         self._refresh()
         try:
             if self._authorizer.waits(self.config(model.provider)):
-                return AssistantMessageEventStream(self._when_ready(model, context, options))
+                asked: list[AssistantMessageEventStream] = []
+                events = self._when_ready(model, context, options, asked)
+                return AssistantMessageEventStream(events, lambda: asked[0].spent if asked else Usage())
             return self._stream(model, context, options)
         except KodaError as error:
             return AssistantMessageEventStream(_failed(error))
+        except Exception as error:  # of a provider that is not ours
+            _log.exception("the provider of %s failed", model.ref)
+            what = f"The provider of {model.ref} failed: {type(error).__name__}."
+            return AssistantMessageEventStream(_failed(KodaError("internal", what)))
 
     def _stream(self, model: Model, context: Context, options: StreamOptions) -> AssistantMessageEventStream:
         provider, limits = self._provider(model.provider, model.api)
         if context.tools and not model.tools:
             context = Context(context.system, context.messages)  # offering some would be refused
-        stream = provider.stream(model, context, options)
+        stream: object = provider.stream(model, context, options)
+        if not isinstance(stream, AssistantMessageEventStream):
+            raise KodaError("internal", f"{type(provider).__name__}.stream returned no AssistantMessageEventStream.")
         if model.api != "demo":  # which shares nothing with anybody
             stream = stream.behind(limits.gate(model.id))
         return self._authorizer.watched(model.provider, stream)
 
-    async def _when_ready(self, model: Model, context: Context, options: StreamOptions) -> AsyncGenerator[StreamEvent]:
+    async def _when_ready(
+        self, model: Model, context: Context, options: StreamOptions, asked: list[AssistantMessageEventStream]
+    ) -> AsyncGenerator[StreamEvent]:
         await self._authorizer.fetch(self.config(model.provider))
         async with self._stream(model, context, options) as stream:
+            asked.append(stream)
             async for event in stream:
                 yield event
 
@@ -292,13 +289,17 @@ class ModelRegistry:
                 missing=missing,
             )
         api = own.api or row.api
-        if not (api in _APIS or api in self._classes or plugins.is_named(api) or api in plugins.installed()):
+        if not self._is_api(api):
             path = f"providers.{provider_id}.api"
             raise KodaError("params.invalid", f"{path}: no wire API named {api!r}.", path=path)
+        checked_options(own.options, provider_id)
         base_url, missing = (own.base_url.rstrip("/"), None) if own.base_url else filled_in(row.base_url, self._environ)
-        if not base_url and not missing and api in _APIS and api != "demo":
+        if not base_url and not missing and api in BUILT_IN and api != "demo":
             path = f"providers.{provider_id}.baseUrl"
             raise KodaError("params.invalid", f"{path} is missing.", path=path)
+        checked_headers(own.headers, provider_id)
+        headers = {name: found for name, value in own.headers.items() if (found := self._key(value)) is not None}
+        named = (own.api_key[1:],) if own.api_key and own.api_key.startswith("$") else ()
         return ProviderConfig(
             id=row.id,
             name=row.name,
@@ -306,13 +307,16 @@ class ModelRegistry:
             base_url=base_url,
             api_key=self._key(own.api_key) if own.api_key else self._from_environ(row),
             # A row without a key of its own is a server that asks for none.
-            env=row.env,
-            headers={**row.headers, **{name: self._key(value) or "" for name, value in own.headers.items()}},
+            env=(*named, *row.env),
+            headers={**row.headers, **checked_headers(headers, provider_id)},
             compat=merged_compat(row.compat, own.compat, provider_id),
             options=options | own.options,
             environ=environ,
             missing=missing,
         )
+
+    def _is_api(self, api: str) -> bool:
+        return api in BUILT_IN or api in self._classes or plugins.is_named(api) or api in plugins.installed()
 
     def _key(self, value: str) -> str | None:
         """``$NAME`` is a variable of the environment, a ``!command`` is for ``credentials``, all else is the key."""
@@ -374,17 +378,26 @@ class ModelRegistry:
         found = self._classes.get(api)
         if found is None:
             path = f"providers.{provider_id}.api"
-            place = _APIS.get(api) or (api if plugins.is_named(api) else plugins.installed().get(api))
-            if place is None:
-                raise KodaError("params.invalid", f"No wire API named {api!r}.", path=path)
+            place = BUILT_IN.get(api) or (api if plugins.is_named(api) else plugins.installed().get(api))
+            if place is None:  # a model's, since that of the provider was looked at before
+                raise KodaError("params.invalid", f"providers.{provider_id}: no wire API named {api!r}.", path=path)
             found = self._classes[api] = plugins.loaded(place, path)
         return found
 
 
 def _made(provider_class: type[BaseProvider], config: ProviderConfig) -> BaseProvider:
-    if provider_class.__init__ is object.__init__:
-        return provider_class()
-    return provider_class(config)  # type: ignore[call-arg] # BaseProvider leaves __init__ to its subclasses
+    try:
+        if provider_class.__init__ is object.__init__:
+            return provider_class()
+        return provider_class(config)  # type: ignore[call-arg] # BaseProvider leaves __init__ to its subclasses
+    except KodaError:
+        raise
+    except Exception as error:
+        # A TypeError is about the class itself: what it lacks, or what it wants to be made with.
+        why = f"TypeError: {error}" if isinstance(error, TypeError) else type(error).__name__
+        path = f"providers.{config.id}.api"
+        what = f"{path}: {provider_class.__name__} cannot be made: {why}."
+        raise KodaError("params.invalid", what, path=path) from error
 
 
 async def _failed(error: KodaError) -> AsyncGenerator[StreamEvent]:

@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from koda_daemon.ai.provider import Effort
+
+Count: TypeAlias = Annotated[int, Meta(ge=1)]
+Rate: TypeAlias = Annotated[float, Meta(ge=0, le=1_000_000)]
+
+
+class TierSettings(Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """As ``ai.provider.PriceTier``."""
+
+    above: Count
+    input: Rate = 0.0
+    output: Rate = 0.0
+    cache_read: Rate = 0.0
+    cache_write: Rate = 0.0
+    cache_write_1h: Rate | UnsetType = field(default=UNSET, name="cacheWrite1h")
+
+
+class PriceSettings(Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """As ``ai.provider.Prices``: US dollars for a million tokens."""
+
+    input: Rate = 0.0
+    output: Rate = 0.0
+    cache_read: Rate = 0.0
+    cache_write: Rate = 0.0
+    cache_write_1h: Rate | UnsetType = field(default=UNSET, name="cacheWrite1h")
+    tiers: list[TierSettings] | UnsetType = UNSET
 
 
 class ModelSettings(Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """A model of a provider, over what is known of it; what nobody tells gets cautious defaults."""
 
-    id: str
+    id: Annotated[str, Meta(min_length=1)]
     name: str | None = None
-    context_window: int | None = None
-    max_output: int | None = None
-    input: list[str] | None = None
-    reasoning: list[str] | None = None
+    context_window: Count | None = None
+    max_output: Count | None = None
+    input: list[Literal["text", "image"]] | None = None
+    reasoning: list[Effort] | None = None
     tools: bool | None = None
-    prices: dict[str, Any] | None = None
-    """As ``ai.provider.Prices``: dollars for a million tokens, with ``tiers``."""
+    prices: PriceSettings | None = None
     api: str | None = None
     """Its wire API, where it is not the provider's."""
-    max_images: int | None = None
+    max_images: Count | None = None
     compat: dict[str, Any] = field(default_factory=dict)
 
 

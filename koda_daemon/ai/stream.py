@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol, TypeAlias
 
 from koda_daemon.ai.events import Done, StreamError, StreamEvent
-from koda_daemon.ai.messages import AssistantMessage
+from koda_daemon.ai.messages import AssistantMessage, Usage
 from koda_daemon.base.errors import KodaError
 
 Listener: TypeAlias = Callable[[StreamEvent], None]
@@ -30,8 +30,10 @@ class AssistantMessageEventStream:
     answer). Leaving ``async with`` closes the connection. Use it once.
     """
 
-    def __init__(self, events: AsyncGenerator[StreamEvent]) -> None:
+    def __init__(self, events: AsyncGenerator[StreamEvent], spent: Callable[[], Usage] = Usage) -> None:
+        """``spent`` tells what the provider has counted so far, for streams that are left before their end."""
         self._events = events
+        self._spent = spent
         self._listeners: list[Listener] = []
         self._final: Done | StreamError | None = None
         self._ahead: Gate | None = None
@@ -41,6 +43,16 @@ class AssistantMessageEventStream:
         """Lets the stream wait at ``gate`` before its first event; returns itself."""
         self._ahead = gate
         return self
+
+    @property
+    def spent(self) -> Usage:
+        """What the attempt has cost, as far as the provider told it: also of one that failed or was left."""
+        match self._final:
+            case Done(message=message):
+                return message.usage
+            case StreamError(partial=partial) if partial is not None:
+                return partial.usage
+        return self._spent()
 
     def on_event(self, listener: Listener) -> Callable[[], None]:
         """Calls ``listener`` with each event as it is consumed; returns a function that takes it off again."""

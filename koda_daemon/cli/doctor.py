@@ -30,6 +30,8 @@ async def examine(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     home = koda_home(environ)
     problems: list[KodaError] = []
     settings = await anyio.to_thread.run_sync(lambda: load_settings(home, None, environ, problems=problems))
+    registry = ModelRegistry(settings.providers, environ=environ)
+    problems += await anyio.to_thread.run_sync(registry.problems)
     sandbox = await probe(environ)
     store = await _store(home)
     found = await anyio.to_thread.run_sync(_programs, environ)

@@ -31,6 +31,8 @@ async def _list_models(provider: str | None, *, available: bool, raw: bool) -> N
     settings = load_settings(home, None, os.environ, problems=problems)
     auth = AuthStorage(home, os.environ, settings.providers)
     registry = ModelRegistry(settings.providers, cache=home / "cache", credentials=lambda: auth)
+    for problem in problems + await asyncio.to_thread(registry.problems):
+        sys.stderr.write(f"koda-daemon: {problem.message}\n")
     if provider is not None and provider not in registry.providers:
         raise KodaError("params.invalid", f"There is no provider {provider!r}: {', '.join(registry.providers)}.")
     try:
@@ -42,6 +44,8 @@ async def _list_models(provider: str | None, *, available: bool, raw: bool) -> N
     if raw:
         print_json([_as_data(model, usable[model.provider]) for model in found])
         return
+    if not found:
+        sys.stderr.write("koda-daemon: no models are known there; is the server running?\n")
     style = style_for(sys.stdout)
     mark = style.symbol("✓", "*")
     print_table(

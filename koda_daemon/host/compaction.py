@@ -119,9 +119,13 @@ async def _summary(live: LiveSession, model: Model, cut: Cut, instructions: str 
 async def _ask(live: LiveSession, model: Model, text: str) -> str:
     context = Context(SUMMARY_SYSTEM, [UserMessage((TextBlock(text),))])
     options = StreamOptions(max_tokens=model.max_output, extra=live.session.options.get("provider") or {})
-    async with live.host.models.stream(model, context, options) as stream:
-        answer = await stream.result()
-    await live.session.add_usage(model.ref, answer.usage)
+    stream = live.host.models.stream(model, context, options)
+    try:
+        async with stream:
+            answer = await stream.result()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await live.session.add_usage(model.ref, stream.spent)
     if not answer.text.strip():
         raise KodaError("internal", "The model wrote no summary; nothing was compacted.", retryable=True)
     return answer.text

@@ -99,7 +99,15 @@ class Host:
             cache=None if in_memory else home / "cache",
             credentials=lambda: host.auth,
         )
-        host = cls(home, settings, sessions, models, environ=environ, options=options, problems=problems or [])
+        host = cls(
+            home,
+            settings,
+            sessions,
+            models,
+            environ=environ,
+            options=options,
+            problems=[] if problems is None else problems,
+        )
         if path is not None:
             host.start(host._watch.run)
         try:

@@ -185,6 +185,10 @@ class Turn:
             )
         )
 
+    async def record_spent(self, usage: Usage) -> None:
+        self._usage = self._usage + usage
+        await self._live.session.add_usage(self.model.ref, usage)
+
     async def record_result(self, call: ToolCall, result: ToolResult, duration_ms: int) -> None:
         live = self._live
         message = ToolResultMessage(

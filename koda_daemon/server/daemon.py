@@ -49,7 +49,8 @@ class Serving:
         self._task: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self.problems: list[KodaError] = []
-        """What is wrong in the settings."""
+        """What is wrong in the settings; complete once it is ``examined``."""
+        self.examined = asyncio.Event()
 
     async def host(self) -> Host:
         """The open host. Raises ``KodaError`` when the store cannot be opened."""
@@ -63,6 +64,8 @@ class Serving:
         try:
             async with Host.open(options=self._options(), problems=self.problems) as host:
                 opened.set_result(host)
+                host.problems += await asyncio.to_thread(host.models.problems)
+                self.examined.set()
                 await self._stop.wait()
         except Exception as error:
             if opened.done():
@@ -167,6 +170,7 @@ class Client:
         except KodaError as error:
             _log.error("%s", error.message)
             return
+        await self.serving.examined.wait()
         for problem in self.serving.problems:
             _log.warning("%s", problem.message)
             if self._connection is not None:

@@ -23,9 +23,11 @@ REMEMBER_REQUESTS = timedelta(days=7)
 INDEX_STEP = 100
 DELETE_STEP = 500
 
+_COSTS = ("cost_input", "cost_output", "cost_cache_read", "cost_cache_write", "cost_total")
 _SUMS = (
-    "sum(answers), sum(input), sum(output), sum(cache_read), sum(cache_write), sum(reasoning),"
-    " sum(cost_input), sum(cost_output), sum(cost_cache_read), sum(cost_cache_write), sum(cost_total)"
+    "sum(answers), sum(input), sum(output), sum(cache_read), sum(cache_write), sum(reasoning), "
+    # Without the dust of binary fractions.
+    + ", ".join(f"round(sum({name}), 12)" for name in _COSTS)
 )
 _COLUMNS: dict[UsageGroup, str] = {"session": "session_id", "day": "day", "model": "model"}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from koda_daemon.ai.messages import AssistantMessage, Usage
+from koda_daemon.ai.messages import AssistantMessage, Cost, Usage
 from koda_daemon.base.errors import KodaError
 from koda_daemon.session.lease import Leases, SessionMovedError
 from koda_daemon.session.nodes import Branch, Node, Origin, QueuedPrompt, SessionInfo, TreeNode, TurnRecord
@@ -274,19 +274,22 @@ def add_usage(connection: Connection, session_id: str, node: Node) -> None:
 def add_sums(connection: Connection, session_id: str, day: str, model: str, usage: Usage) -> None:
     if not usage.context_tokens and not usage.cost.total:
         return
+    key = (session_id, day, model)
+    found = connection.execute(
+        "SELECT answers, input, output, cache_read, cache_write, reasoning, cost_input, cost_output, cost_cache_read,"
+        " cost_cache_write, cost_total FROM usage WHERE session_id = ? AND day = ? AND model = ?",
+        key,
+    ).fetchone()
+    answers = 0
+    if found is not None:  # not added up by SQLite, whose numbers are binary fractions
+        answers, input_, output, read, write, reasoning, *paid = found
+        usage = Usage(input_, output, read, write, reasoning, Cost(*paid)) + usage
     numbers = (usage.input, usage.output, usage.cache_read, usage.cache_write, usage.reasoning)
     cost = usage.cost
     money = (cost.input, cost.output, cost.cache_read, cost.cache_write, cost.total)
     connection.execute(
-        "INSERT INTO usage VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (session_id, day, model) DO UPDATE SET answers = answers + 1, input = input + excluded.input,"
-        " output = output + excluded.output, cache_read = cache_read + excluded.cache_read,"
-        " cache_write = cache_write + excluded.cache_write, reasoning = reasoning + excluded.reasoning,"
-        " cost_input = cost_input + excluded.cost_input, cost_output = cost_output + excluded.cost_output,"
-        " cost_cache_read = cost_cache_read + excluded.cost_cache_read,"
-        " cost_cache_write = cost_cache_write + excluded.cost_cache_write,"
-        " cost_total = cost_total + excluded.cost_total",
-        (session_id, day, model, *numbers, *money),
+        "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*key, answers + 1, *numbers, *money),
     )
 
 

@@ -14,7 +14,7 @@ from koda_daemon.agent.loop import AgentLoop, AgentLoopConfig
 from koda_daemon.agent.retry import RetryPolicy
 from koda_daemon.agent.tool import Access, AgentTool, ToolContext, ToolResult
 from koda_daemon.ai import events as ai
-from koda_daemon.ai.messages import AssistantBlock, AssistantMessage, StopReason, TextBlock, ToolCall, text_of
+from koda_daemon.ai.messages import AssistantBlock, AssistantMessage, StopReason, TextBlock, ToolCall, Usage, text_of
 from koda_daemon.ai.provider import Context, Model, ToolSpec
 from koda_daemon.ai.stream import AssistantMessageEventStream
 from koda_daemon.base.errors import KodaError
@@ -99,6 +99,7 @@ class Notebook:
         self.answers: list[AssistantMessage] = []
         self.results: list[tuple[str, ToolResult]] = []
         self.steering: list[int] = []
+        self.spent: list[Usage] = []
         self.room = 0
 
     async def context(self) -> Context:
@@ -106,6 +107,9 @@ class Notebook:
 
     async def record_answer(self, node_id: str, message: AssistantMessage) -> None:
         self.answers.append(message)
+
+    async def record_spent(self, usage: Usage) -> None:
+        self.spent.append(usage)
 
     async def record_result(self, call: ToolCall, result: ToolResult, duration_ms: int) -> None:
         self.results.append((call.call_id, result))

@@ -11,7 +11,7 @@ from koda_daemon.ai.catalog_table import BEGIN, END, table, with_table
 from koda_daemon.ai.catalog_tables import ModelTables
 from koda_daemon.ai.provider import EFFORTS, ModelFacts, Prices, PriceTier
 from koda_daemon.ai.providers import PROVIDERS, ProviderConfig
-from koda_daemon.ai.settings import ModelSettings, ProviderSettings
+from koda_daemon.ai.settings import ModelSettings, PriceSettings, ProviderSettings, TierSettings
 
 CATALOG = msgspec.json.decode(DATA.read_bytes(), type=Catalog)
 
@@ -112,7 +112,11 @@ def config(compat: dict[str, object] | None = None) -> ProviderConfig:
 async def test_lists_stand_above_the_table_and_settings_above_all(tmp_path: Path) -> None:
     tables = ModelTables(tmp_path)
     await tables.keep(config(), [ModelFacts(id="a", context_window=10, max_output=4), ModelFacts(id="b")])
-    rows = [ModelSettings(id="a", max_output=3, prices={"input": 1, "output": 2, "tiers": [{"above": 9, "input": 2}]})]
+    rows = [
+        ModelSettings(
+            id="a", max_output=3, prices=PriceSettings(input=1, output=2, tiers=[TierSettings(above=9, input=2)])
+        )
+    ]
     found = tables.models(config(), ProviderSettings(models=rows))
     assert (found["a"].context_window, found["a"].max_output) == (10, 3)
     assert found["a"].prices == Prices(1, 2, tiers=(PriceTier(9, 2),))

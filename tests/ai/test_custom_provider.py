@@ -72,7 +72,7 @@ async def said(models: ModelRegistry, ref: str) -> str:
 
 def test_the_readme_shows_this_example() -> None:
     text = README.read_text(encoding="utf-8")
-    assert "class MyProvider" not in text or EXAMPLE in text
+    assert f"```py\n{EXAMPLE}```" in text
 
 
 @pytest.mark.asyncio

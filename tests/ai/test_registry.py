@@ -11,7 +11,7 @@ from koda_daemon.ai.messages import AssistantMessage, TextBlock, UserMessage
 from koda_daemon.ai.provider import BaseProvider, Context, Model, Prices, StreamOptions, ToolSpec
 from koda_daemon.ai.providers import PROVIDERS, ProviderConfig
 from koda_daemon.ai.registry import ModelRegistry
-from koda_daemon.ai.settings import ModelSettings, ProviderSettings
+from koda_daemon.ai.settings import ModelSettings, PriceSettings, ProviderSettings
 from koda_daemon.ai.stream import AssistantMessageEventStream
 from koda_daemon.base.errors import KodaError
 
@@ -79,14 +79,16 @@ def test_availability_and_the_default() -> None:
 
 
 def test_settings_override_a_built_in_row() -> None:
-    own = ProviderSettings(base_url="http://127.0.0.1:9/v1/", headers={"x-team": "$TEAM"}, compat={"reasoning": "none"})
+    own = ProviderSettings(
+        base_url="http://127.0.0.1:9/v1/", headers={"x-team": "$TEAM", "x-y": "$NONE"}, compat={"reasoning": "none"}
+    )
     config = ModelRegistry({"groq": own}, environ={"GROQ_API_KEY": "k", "TEAM": "a"}).config("groq")
     assert (config.base_url, config.api_key, config.headers) == ("http://127.0.0.1:9/v1", "k", {"x-team": "a"})
     assert config.compat.reasoning == "none"
 
 
 def test_settings_add_a_provider() -> None:
-    row = ModelSettings(id="any", context_window=1_000, reasoning=["low"], prices={"input": 1.0, "output": 2.0})
+    row = ModelSettings(id="any", context_window=1_000, reasoning=["low"], prices=PriceSettings(input=1.0, output=2.0))
     own = ProviderSettings(base_url="http://127.0.0.1:9/v1", api_key="$LAB_KEY", models=[row])
     models = ModelRegistry({"lab": own}, environ={"LAB_KEY": "k"})
     found = models.model("lab/any")
@@ -108,20 +110,59 @@ def test_settings_may_describe_a_bundled_model_further() -> None:
         (ProviderSettings(base_url="http://x", api="soap"), "providers.lab.api"),
         (ProviderSettings(base_url="http://x", compat={"nope": 1}), "providers.lab.compat"),
         (
-            ProviderSettings(base_url="http://x", models=[ModelSettings(id="m", reasoning=["huge"])]),
-            "providers.lab.models[0]",
+            ProviderSettings(base_url="http://x", models=[ModelSettings(id="m", compat={"nope": 1})]),
+            "providers.lab.models[0].compat",
         ),
-        (ProviderSettings(base_url="http://x", models=[ModelSettings(id="m", prices={"a": 1})]), None),
+        (ProviderSettings(base_url="http://x", headers={"a b": "c"}), "providers.lab.headers"),
+        (ProviderSettings(base_url="http://x", headers={"": "c"}), "providers.lab.headers"),
+        (ProviderSettings(base_url="http://x", headers={"a": "b\r\nc: d"}), "providers.lab.headers"),
+        (ProviderSettings(base_url="http://x", headers={"a": "$BROKEN"}), "providers.lab.headers"),
+        (ProviderSettings(base_url="http://x", headers={"a": "!date"}), "providers.lab.headers"),
+        (ProviderSettings(base_url="http://x", options={"body": [1]}), "providers.lab.options.body"),
     ],
 )
-def test_settings_that_are_wrong_are_named(own: ProviderSettings, path: str | None) -> None:
-    models = ModelRegistry({"lab": own}, environ={})
-    if path is None:
-        assert models.model("lab/m").prices == Prices()
-        return
+def test_settings_that_are_wrong_are_named(own: ProviderSettings, path: str) -> None:
+    models = ModelRegistry({"lab": own}, environ={"BROKEN": "x\ny"})
     with pytest.raises(KodaError) as caught:
         models.model("lab/m")
     assert (caught.value.kind, caught.value.path) == ("params.invalid", path)
+    assert [problem.path for problem in models.problems()] == [path]
+    assert models.models("lab") == []
+
+
+def test_options_that_no_wire_api_knows_are_told_of() -> None:
+    known = {"readTimeout": 1, "proxy": "http://x", "body": {}, "maxConcurrent": 2, "connectTimeout": 1}
+    own = {
+        "lab": ProviderSettings(base_url="http://x", options={**known, "readTimeOut": 5}),
+        "azure-openai": ProviderSettings(base_url="http://x", options={"apiVersion": "v1", "wire": "chat"}),
+        "bedrock": ProviderSettings(options={"region": "x", "profile": "y", "wire": "chat"}),
+        "mine": ProviderSettings(api="some.module:Class", options={"anything": "it understands"}),
+        "soap": ProviderSettings(
+            base_url="http://x", models=[ModelSettings(id="m"), ModelSettings(id="n", api="soap")]
+        ),
+        "a/b": ProviderSettings(base_url="http://x"),
+    }
+    problems = ModelRegistry(own, environ={}).problems()
+    assert [problem.path for problem in problems] == [
+        "providers.lab.options.readTimeOut",
+        "providers.bedrock.options.wire",
+        "providers.soap.models[1].api",
+        "providers.a/b",
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_key_in_a_variable_that_is_not_set_is_asked_for() -> None:
+    own = ProviderSettings(base_url="http://127.0.0.1:9/v1", api_key="$LAB_KEY")
+    models = ModelRegistry({"lab": own}, environ={})
+    assert not models.available("lab")
+    with pytest.raises(KodaError) as caught:
+        await models.stream(models.model("lab/m"), CONTEXT, StreamOptions()).result()
+    assert (caught.value.kind, caught.value.user_action) == (
+        "auth.required",
+        "Set LAB_KEY, or sign in: koda-daemon login lab",
+    )
+    assert ModelRegistry({"lab": own}, environ={"LAB_KEY": "k"}).available("lab")
 
 
 def test_a_wrong_row_does_not_hide_the_others() -> None:

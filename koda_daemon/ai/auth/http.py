@@ -85,9 +85,11 @@ def _client(url: str, seconds: float) -> httpx2.AsyncClient:
     import httpx2
 
     from koda_daemon import __version__
+    from koda_daemon.ai.http import certificates
 
     return httpx2.AsyncClient(
         timeout=seconds,
+        verify=certificates(urlsplit(url).scheme),
         follow_redirects=False,
         trust_env=urlsplit(url).hostname not in _LOOPBACK,
         headers={"user-agent": f"koda-daemon/{__version__}"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -71,6 +72,7 @@ class Assembler:
         "_open",
         "_parts",
         "_started",
+        "count",
         "hour_writes",
         "out",
         "reported_cost",
@@ -82,6 +84,7 @@ class Assembler:
         self.usage = Usage()
         self.reported_cost: float | None = None
         self.hour_writes = 0  # of the cache writes, those for entries that live an hour
+        self.count: Callable[[], None] | None = None  # brings ``usage`` up to date, where that is put off
         self._model = model
         self._api = api
         self._parts: list[Part] = []
@@ -169,14 +172,21 @@ class Assembler:
         partial = self._message("error", error.message) if self._started else None
         self.out.append(StreamError(error, partial))
 
-    def _message(self, stop_reason: StopReason, error: str | None = None) -> AssistantMessage:
+    @property
+    def spent(self) -> Usage:
+        """What the provider has counted so far, with its cost."""
+        if self.count is not None:
+            self.count()
         cost = cost_of(self.usage, self._model.prices, self.reported_cost, hour_writes=self.hour_writes)
+        return msgspec.structs.replace(self.usage, cost=cost)
+
+    def _message(self, stop_reason: StopReason, error: str | None = None) -> AssistantMessage:
         return AssistantMessage(
             content=tuple(_block(part) for part in self._parts),
             model=self._model.ref,
             api=self._api,
             stop_reason=stop_reason,
-            usage=msgspec.structs.replace(self.usage, cost=cost),
+            usage=self.spent,
             error=error,
         )
 

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from koda_daemon.ai.auth.copilot import HEADERS
 from koda_daemon.ai.discovery import read_list
 from koda_daemon.ai.events import StreamError, StreamEvent
-from koda_daemon.ai.messages import AssistantMessage, ImageBlock, Message, UserMessage
+from koda_daemon.ai.messages import AssistantMessage, ImageBlock, Message, Usage, UserMessage
 from koda_daemon.ai.provider import BaseProvider, Context, Model, ModelFacts, StreamOptions
 from koda_daemon.ai.providers import PROVIDERS, ProviderConfig
 from koda_daemon.ai.stream import AssistantMessageEventStream
@@ -132,7 +132,9 @@ class GitHubCopilot(BaseProvider):
         self._good_until = 0.0
 
     def stream(self, model: Model, context: Context, options: StreamOptions) -> AssistantMessageEventStream:
-        return AssistantMessageEventStream(self._run(model, context, options))
+        asked: list[AssistantMessageEventStream] = []
+        events = self._run(model, context, options, asked)
+        return AssistantMessageEventStream(events, lambda: asked[0].spent if asked else Usage())
 
     async def warm(self) -> None:
         base = self._base_url(await self._token())
@@ -152,7 +154,9 @@ class GitHubCopilot(BaseProvider):
         if pool is not None:
             await pool.aclose()
 
-    async def _run(self, model: Model, context: Context, options: StreamOptions) -> AsyncGenerator[StreamEvent]:
+    async def _run(
+        self, model: Model, context: Context, options: StreamOptions, asked: list[AssistantMessageEventStream]
+    ) -> AsyncGenerator[StreamEvent]:
         try:
             base = self._base_url(await self._token())
             await self._look_up(base)
@@ -161,6 +165,7 @@ class GitHubCopilot(BaseProvider):
             yield StreamError(error)
             return
         stream = wire.stream(model, context, options)
+        asked.append(stream)
         async with aclosing(stream):
             async for event in stream:
                 yield event

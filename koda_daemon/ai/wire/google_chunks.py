@@ -79,6 +79,7 @@ class GeminiReader:
 
     def __init__(self, assembler: Assembler) -> None:
         self.assembler = assembler
+        assembler.count = self._count
         self.error: Any = None
         self.malformed = 0
         self.finish: str | None = None

@@ -206,7 +206,9 @@ class ResponsesWriter:
             if isinstance(block, TextBlock):
                 if block.text.strip():
                     phase = read_phase(block.signature) if own else None
-                    items.append({"role": "assistant", "content": block.text} | ({"phase": phase} if phase else {}))
+                    # llama.cpp refuses an answer that does not say its type.
+                    said = {"type": "message", "role": "assistant", "content": block.text}
+                    items.append(said | ({"phase": phase} if phase else {}))
                 summary.clear()
             elif isinstance(block, ThinkingBlock):
                 if not own or not self._replay:

@@ -135,7 +135,8 @@ class SSEProvider(BaseProvider):
             await pool.aclose()
 
     def stream(self, model: Model, context: Context, options: StreamOptions) -> AssistantMessageEventStream:
-        return AssistantMessageEventStream(self._run(model, context, options))
+        assembler = Assembler(model, self.api_type)
+        return AssistantMessageEventStream(self._run(model, context, options, assembler), lambda: assembler.spent)
 
     def _import_and_connect(self) -> None:
         with background_import():
@@ -162,9 +163,10 @@ class SSEProvider(BaseProvider):
             what = f"{path}: the key or a header holds characters that HTTP cannot carry."
             raise KodaError("params.invalid", what, path=path) from None
 
-    async def _run(self, model: Model, context: Context, options: StreamOptions) -> AsyncGenerator[StreamEvent]:
+    async def _run(
+        self, model: Model, context: Context, options: StreamOptions, assembler: Assembler
+    ) -> AsyncGenerator[StreamEvent]:
         answer: Answer | None = None
-        assembler = Assembler(model, self.api_type)
         out = assembler.out
         try:
             try:
@@ -204,7 +206,10 @@ class SSEProvider(BaseProvider):
             if len(self._writers) >= _WRITERS:
                 self._writers.pop(next(iter(self._writers)))
             writer = self._writers[model] = self.writer(model)
-        extra = self.config.options.get("body", {}) | options.extra.get("body", {})
+        own = options.extra.get("body", {})
+        if not isinstance(own, dict):
+            raise KodaError("params.invalid", "options.provider.body must be an object.", path="options.provider.body")
+        extra = self.config.options.get("body", {}) | own
         body = writer.body(context, options, extra)
         url, headers = await self.target(model, context, body)
         return await self._pool.post(url, headers, body)

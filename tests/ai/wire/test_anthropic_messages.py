@@ -6,7 +6,7 @@ import pytest
 
 from koda_daemon.ai.messages import TextBlock, ThinkingBlock, ToolCall, Usage
 from koda_daemon.ai.registry import ModelRegistry
-from koda_daemon.ai.settings import ModelSettings, ProviderSettings
+from koda_daemon.ai.settings import ModelSettings, PriceSettings, ProviderSettings
 from tests.ai.conftest import Loopback
 from tests.ai.wire.streams import answer, ask, failure, message, registry, sse
 
@@ -187,7 +187,7 @@ async def test_cache_entries_that_live_an_hour_cost_more(loopback: Loopback) -> 
     written = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 1_000_000}
     usage = {"input_tokens": 0, "cache_creation_input_tokens": 1_000_000, "cache_creation": written}
     loopback.reply(sse({"type": "message_start", "message": {"usage": usage}}, *text(0, "x"), end("end_turn"), STOP))
-    row = ModelSettings(id="m", prices={"input": 3, "output": 15, "cacheWrite": 3.75, "cacheWrite1h": 6})
+    row = ModelSettings(id="m", prices=PriceSettings(input=3, output=15, cache_write=3.75, cache_write_1h=6))
     own = ProviderSettings(api=API, base_url=loopback.url, models=[row])
     models = ModelRegistry({"lab": own}, environ={})
     found = message(await ask(models))

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from koda_daemon.ai.events import Done, StreamError
+from koda_daemon.ai.events import Done, StreamError, TextDelta
 from koda_daemon.ai.messages import AssistantMessage, TextBlock, ThinkingBlock, ToolCall, Usage
 from koda_daemon.ai.provider import StreamOptions
 from koda_daemon.ai.providers import PROVIDERS, ProviderConfig, filled_in
@@ -310,3 +310,16 @@ async def test_the_list_of_models(loopback: Loopback) -> None:
     assert (seen.path, seen.headers["x-goog-api-key"]) == ("/v1beta/models?pageSize=1000", "k")
     vertex = GoogleGenerativeAI(ModelRegistry({}, environ={}).config("google-vertex"))
     assert await vertex.list_models() is None
+
+
+async def test_what_was_counted_before_the_stream_broke_is_kept(loopback: Loopback) -> None:
+    loopback.reply(sse(chunk({"text": "So"}, usageMetadata={"promptTokenCount": 7})), RESET)
+    models = registry(loopback, API)
+    async with models.stream(models.model("lab/m"), HELLO, StreamOptions()) as stream:
+        async for event in stream:
+            if isinstance(event, TextDelta):
+                assert stream.spent.input == 7
+        assert isinstance(event, StreamError)
+        assert event.partial is not None
+        assert event.partial.usage == stream.spent == Usage(input=7)
+    await models.aclose()

@@ -60,7 +60,7 @@ def test_items() -> None:
     assert body["input"] == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
-        {"role": "assistant", "content": "I read."},
+        {"type": "message", "role": "assistant", "content": "I read."},
         {"type": "function_call", "call_id": "c", "name": "read", "arguments": '{"path":"a"}'},
         {"type": "function_call_output", "call_id": "c", "output": "done"},
     ]
