@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
@@ -137,11 +138,9 @@ class Folder:
                 return function(self.store.repository(self.main))
             except GitFailed as error:
                 _log.warning("git %s failed (%s): %s", error.command, error.code, error.said)
-                last = error.said.splitlines()[-1] if error.said else f"git ended with {error.code}"
-                raise KodaError("internal", f"The files of the workspace cannot be looked after: {last}") from error
+                raise _failure(error.said.splitlines()[-1] if error.said else f"git ended with {error.code}") from error
             except OSError as error:
-                why = error.strerror or type(error).__name__
-                raise KodaError("internal", f"The files of the workspace cannot be looked after: {why}.") from error
+                raise _failure(f"{error.strerror or type(error).__name__}.") from error
 
         return await _to_the_end(guarded)
 
@@ -159,10 +158,11 @@ class Folder:
             raise KodaError(
                 "tool.failed", "Checkpoints are switched off.", user_action="Set checkpoints.enabled to true."
             )
-        if self.root == self.root.parent or self.root == Path.home():
+        home = Path(os.path.realpath(Path.home()))
+        if self.root in (home, *home.parents):
             raise KodaError(
                 "tool.failed",
-                f"There are no checkpoints of {self.root}: it is too much.",
+                f"There are no checkpoints of {self.root}: with a home folder in it, it is too much.",
                 user_action="Open a folder of its own for the work.",
             )
 
@@ -229,6 +229,13 @@ async def _to_the_end(function: Callable[[], T]) -> T:
         if not running.cancelled():
             running.exception()
         raise
+
+
+def _failure(why: str) -> KodaError:
+    if os.strerror(errno.ENOSPC) in why:
+        action = "Free some space and try again."
+        return KodaError("internal", "The disk is full: nothing was recorded.", retryable=True, user_action=action)
+    return KodaError("internal", f"The files of the workspace cannot be looked after: {why}")
 
 
 def _digest(path: Path) -> str:

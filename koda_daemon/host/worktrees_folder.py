@@ -37,11 +37,20 @@ def make_folder(git: Repository, home: Path, workspace: Path, name: str) -> Bran
             if made is not None and (path / ".git").exists():
                 # The files come from the checkpoint; the index says what they are compared with.
                 git.user_git(path, "read-tree", "HEAD")
+                _skip_as_in(git, workspace, path)
                 return BranchFolder(path=str(path), commit=commit.decode().strip())
             shutil.rmtree(path, ignore_errors=True)
             git.user_git(workspace, "worktree", "prune")
     path.mkdir()
     return BranchFolder(path=str(path))
+
+
+def _skip_as_in(git: Repository, workspace: Path, path: Path) -> None:
+    """Files that a sparse checkout leaves out are left out in the folder too, not deleted there."""
+    said = git.user_git(workspace, "ls-files", "-z", "-t", "--cached") or b""
+    skipped = [line[2:] + b"\0" for line in said.split(b"\0") if line.startswith(b"S ")]
+    if skipped:
+        git.user_git(path, "update-index", "-z", "--skip-worktree", "--stdin", input=b"".join(skipped))
 
 
 def lost_commits(git: Repository, folder: BranchFolder) -> bool:
