@@ -69,6 +69,8 @@ class LanguageLink:
         return None
 
     def notification(self, method: str, params: Raw | None) -> None:
+        if method == "textDocument/didOpen" and self.tier:
+            _ = self.editor  # compares what is opened with its file, now that they are the same
         self.tier.handle(encode_notification(method, params))
 
     def response(self, response: Response) -> bool:
