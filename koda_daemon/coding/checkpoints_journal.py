@@ -23,7 +23,9 @@ class Operation(Struct, kw_only=True):
     is ``after``, but for the files that were left as somebody changed them by hand: those as they were wanted.
 
     ``changes`` is what is done on disk. ``saved`` are files that were not recorded and had to give way: what they were
-    comes back when the operation is undone. ``details`` belong to whoever asked for it.
+    comes back when the operation is undone. Of documents that were open, ``beneath`` are those of ``changes`` where
+    unsaved text in an editor was or became what counts, ``stale`` those where an editor showed something older.
+    ``details`` belong to whoever asked for it.
     """
 
     id: str
@@ -34,6 +36,8 @@ class Operation(Struct, kw_only=True):
     seen: str | None = None
     changes: tuple[Change, ...] = ()
     saved: tuple[Change, ...] = ()
+    beneath: tuple[bytes, ...] = ()
+    stale: tuple[bytes, ...] = ()
     undone: bool = False
     details: dict[str, Any] = field(default_factory=dict)
 

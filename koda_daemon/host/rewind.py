@@ -94,7 +94,8 @@ async def undo(live: LiveSession, undo_id: str, *, conflicts: Conflicts = "refus
             by_hand = {change.path for change in since.files}
         else:
             by_hand = await files.changed_by_hand(now, ())
-        plan = await files.checkpoints.plan(now, await files.checkpoints.back(now, operation), by_hand)
+        wanted = await files.checkpoints.back(now, operation)
+        plan = await files.checkpoints.plan(now, wanted, by_hand, undone=operation)
 
         async def store(done: Operation) -> None:
             known = operation.details.get("known") if done.seen == done.after else None

@@ -194,6 +194,27 @@ async def test_a_file_that_is_open_changes_in_its_buffer(tmp_path: Path) -> None
 
 
 @pytest.mark.asyncio
+async def test_a_clean_document_yields_to_its_file_however_early_it_was_opened(tmp_path: Path) -> None:
+    async with daemon(tmp_path, initialize=False) as koda:
+        editor = EditorSide(koda)
+        await koda.initialize(editor.capabilities)
+        path = write(koda.workspace, "open", "old\n")
+        editor.open(path)
+        session = await koda.new(
+            {"answers": [bash("echo 1 > other"), "Done.", steps(call("read", path="open")), "Read."]}
+        )
+        await koda.prompt(session, "Go")
+        path.write_text("pulled\n")
+        preview = await koda.request("koda/rewind/preview", sessionId=session, toId=None)
+        assert {file["path"]: file.get("conflict", False) for file in preview["files"]} == {
+            "open": True,
+            "other": False,
+        }
+        await koda.prompt(session, "Read it")
+        assert "pulled" in str(koda.transcript(session).of("tool.ended")[-1]["content"])
+
+
+@pytest.mark.asyncio
 async def test_an_editor_that_refuses_stops_everything(tmp_path: Path) -> None:
     script = {"answers": [bash("echo new > open; echo new > closed"), "Done."]}
     async with daemon(tmp_path, initialize=False) as koda:
