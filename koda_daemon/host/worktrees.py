@@ -88,6 +88,7 @@ async def make(live: LiveSession, from_id: str | None, *, label: str | None = No
     except BaseException:
         with CancelScope(shield=True):
             await own.work(lambda git: remove_folder(git, workspace, host.home, folder))
+            await host.checkpoints.folder(Path(folder.path), workspace).forget()
             if session_id is not None:
                 await host.sessions.delete(session_id)
         raise
@@ -251,7 +252,9 @@ async def _take_down(home: LiveSession, child: LiveSession, branch_id: str) -> N
     link, workspace = link_of(child), child.files.checkpoints.main
     if home is not child:
         await bring_home(child)
-    await child.files.checkpoints.folder.work(lambda git: remove_folder(git, workspace, child.host.home, link.folder))
+    folder = child.files.checkpoints.folder
+    await folder.work(lambda git: remove_folder(git, workspace, child.host.home, link.folder))
+    await folder.forget()
     if home is not child:
         await _forget(home, branch_id)
 
@@ -262,6 +265,7 @@ async def _remove_orphan(live: LiveSession, branch_id: str) -> None:
     if branch.workspace is not None:
         folder, points = BranchFolder(path=branch.workspace, commit="unknown"), live.files.checkpoints
         await points.folder.work(lambda git: remove_folder(git, points.main, live.host.home, folder))
+        await points.store.folder(Path(folder.path), points.main).forget()
     await _forget(live, branch_id)
 
 
