@@ -121,6 +121,8 @@ class Folder:
                 lock = locked(self.view.home / "lock", LOCK_SECONDS)
 
                 def enter() -> int:
+                    if not self.root.is_dir():
+                        raise KodaError("tool.failed", f"The folder {self.root} is not there.", path=str(self.root))
                     self.store.make_private()
                     return stack.enter_context(lock)
 

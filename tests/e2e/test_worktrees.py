@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -294,3 +295,42 @@ async def test_nothing_is_applied_while_somebody_works(tmp_path: Path) -> None:
         with pytest.raises(RefusedError) as nested:
             await koda.request("koda/branch", sessionId=other, fromId=head, files="worktree")
         assert nested.value.code == -32602
+
+
+@pytest.mark.asyncio
+async def test_a_folder_that_was_deleted_by_hand_costs_nothing(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as koda:
+        session, head = await started(koda, repository=True)
+        branch, other, folder = await branched(koda, session, head)
+        before = snapshot(koda.workspace)
+        shutil.rmtree(folder)
+        for method, params in (
+            ("koda/branch/compare", {"sessionId": session, "aId": head, "bId": branch}),
+            ("koda/branch/apply", {"sessionId": session, "branchId": branch}),
+            ("koda/rewind/apply", {"sessionId": other, "toId": None}),
+        ):
+            with pytest.raises(RefusedError) as gone:
+                await koda.raw.request(method, params)
+            assert gone.value.data["kind"] == "tool.failed"
+            assert str(folder) in gone.value.message
+        assert snapshot(koda.workspace) == before
+        await koda.request("koda/branch/remove", sessionId=session, branchId=branch)
+        assert str(folder) not in git(koda.workspace, "worktree", "list")
+
+
+@pytest.mark.asyncio
+async def test_a_sparse_checkout_is_one_in_the_folder_too(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as koda:
+        for name in ("here/a", "elsewhere/b"):
+            write(koda.workspace, name)
+        git(koda.workspace, "init", "-q")
+        git(koda.workspace, "add", ".")
+        git(koda.workspace, "commit", "-q", "-m", "one")
+        git(koda.workspace, "sparse-checkout", "set", "here")
+        session = await koda.new(script())
+        await koda.prompt(session, "One")
+        head = (await koda.request("koda/tree", sessionId=session))["headId"]
+        _, _, folder = await branched(koda, session, head)
+        assert (folder / "here" / "a").exists()
+        assert not (folder / "elsewhere").exists()
+        assert git(folder, "status", "--porcelain") == ""
