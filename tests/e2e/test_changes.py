@@ -99,7 +99,7 @@ async def test_a_turn_is_taken_back_and_later_ones_stay(tmp_path: Path) -> None:
         with pytest.raises(RefusedError) as conflict:  # the second turn has added to a file that the first one made
             await koda.request("koda/changes/revert", sessionId=session, turnId=turns[0])
         assert (conflict.value.data["kind"], conflict.value.data["path"]) == ("edit.conflict", "new")
-        for path in ("text", "old", "binary", "tool"):
+        for path in ("text", "./old", str(koda.workspace.resolve() / "binary"), "tool"):
             await koda.request("koda/changes/revert", sessionId=session, turnId=turns[0], path=path)
         assert (koda.workspace / "text").read_text() == LINES.replace("line 20", "twenty")
         assert (koda.workspace / "old").read_text() == "old\n"
