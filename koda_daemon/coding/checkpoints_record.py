@@ -1,7 +1,7 @@
 """Recording what a folder holds, as a tree in Koda's repository. Blocking: for worker threads.
 
 The cost is that of looking at every file once (git does it in two processes at a time): what did not change is neither
-read nor written. 65 ms for 50,000 files, 110 ms when some of them changed.
+read nor written. That is about what ``git status`` takes; figures: ``python -m tests.bench.checkpoints``.
 """
 
 from __future__ import annotations
