@@ -157,7 +157,8 @@ class Checkpoints:
                 ]
 
         steps = tuple(await self.folder.work(look))
-        return Plan(now=now, wanted=wanted, steps=steps, open=opened, beneath=beneath)
+        undoes = None if undone is None else undone.id
+        return Plan(now=now, wanted=wanted, steps=steps, open=opened, beneath=beneath, undoes=undoes)
 
     async def apply(
         self, plan: Plan, commit: Commit, *, conflicts: Conflicts = "refuse", details: dict[str, Any] | None = None
@@ -268,6 +269,7 @@ class Checkpoints:
             before=plan.now,
             changes=wanted.files,
             saved=tuple(saved),
+            undoes=plan.undoes,
             beneath=tuple(sorted(beneath)),
             stale=tuple(sorted(stale)),
             details=details,

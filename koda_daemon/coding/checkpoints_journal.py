@@ -25,7 +25,7 @@ class Operation(Struct, kw_only=True):
     ``changes`` is what is done on disk. ``saved`` are files that were not recorded and had to give way: what they were
     comes back when the operation is undone. Of documents that were open, ``beneath`` are those of ``changes`` where
     unsaved text in an editor was or became what counts, ``stale`` those where an editor showed something older.
-    ``details`` belong to whoever asked for it.
+    ``undoes`` is the operation that it takes back. ``details`` belong to whoever asked for it.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Operation(Struct, kw_only=True):
     saved: tuple[Change, ...] = ()
     beneath: tuple[bytes, ...] = ()
     stale: tuple[bytes, ...] = ()
+    undoes: str | None = None
     undone: bool = False
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -66,6 +67,12 @@ class Journal:
                 self._write(path, operation)
 
     def finish(self, operation: Operation) -> None:
+        """Makes it complete, and what it undoes undone."""
+        if operation.undoes is not None:
+            with suppress(KodaError):  # forgotten meanwhile
+                undone = self.find(operation.undoes)
+                undone.undone = True
+                self.update(undone)
         with suppress(FileNotFoundError):
             os.replace(self._folder / f"{operation.id}.pending", self._folder / f"{operation.id}.done")
 

@@ -40,6 +40,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """The documents that were open when it was made."""
     beneath: dict[bytes, Change]
     """What is to be done to files whose unsaved text in an editor is what counts."""
+    undoes: str | None = None
+    """The operation that is taken back."""
 
     @property
     def conflicts(self) -> list[Step]:

@@ -108,8 +108,6 @@ async def undo(live: LiveSession, undo_id: str, *, conflicts: Conflicts = "refus
 
         details = details_of(live, head)
         await whole(files.checkpoints.apply(plan, store, conflicts=conflicts, details=details))
-        operation.undone = True
-        await asyncio.to_thread(files.checkpoints.store.journal.update, operation)
 
 
 async def _unapplied(host: Host, operation: Operation) -> None:

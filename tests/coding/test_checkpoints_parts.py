@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -195,6 +196,10 @@ async def test_what_was_stored_is_complete(tmp_path: Path) -> None:
 
     assert await points.recover(stored) == []
     assert points.store.journal.find(operation.id) == operation
+    undoing = msgspec.structs.replace(operation, id="2" * 12, undoes=operation.id)
+    points.store.journal.begin(undoing)
+    assert await points.recover(stored) == []
+    assert points.store.journal.find(operation.id).undone
 
 
 @pytest.mark.asyncio
