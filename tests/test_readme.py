@@ -66,6 +66,24 @@ def test_the_script_example_plays(tmp_path: Path) -> None:
     assert "ls" in done.stdout
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell example")
+def test_the_two_branches_do_what_the_page_says(tmp_path: Path) -> None:
+    (example,) = (block for block in blocks("sh") if "worktree" in block)
+    said = (ROOT / "README.md").read_text(encoding="utf-8").split(example)[1].split("```")[2]
+    done = subprocess.run(
+        ["bash", "-c", example],
+        cwd=tmp_path,
+        env={**environment(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == said.strip()
+    assert not (tmp_path / ".koda").exists()
+    assert list(tmp_path.glob("*/koda/worktrees/*")) == []
+
+
 def test_every_linked_file_exists() -> None:
     for page in ("README.md", "ARCHITECTURE.md", "protocol/README.md"):
         folder = (ROOT / page).parent

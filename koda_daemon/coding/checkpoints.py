@@ -8,62 +8,41 @@ not touched and not needed. What git would ignore is not recorded and never chan
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from anyio import CancelScope
-from msgspec import Struct
 
 from koda_daemon.base.errors import KodaError
 from koda_daemon.base.ids import new_id
 from koda_daemon.coding.checkpoints_build import unfold, with_files
 from koda_daemon.coding.checkpoints_diff import FileDiff, difference, file_diffs, files_of, meta_of
+from koda_daemon.coding.checkpoints_documents import Documents, unsaved_bytes
 from koda_daemon.coding.checkpoints_git import Blobs, Repository
 from koda_daemon.coding.checkpoints_journal import Operation
 from koda_daemon.coding.checkpoints_merge import Merged, merge
-from koda_daemon.coding.checkpoints_restore import apply, obstacles, read_file, recover
+from koda_daemon.coding.checkpoints_plan import Conflicts, Plan, Step, step_of
+from koda_daemon.coding.checkpoints_restore import apply, holds, obstacles, read_file, recover
 from koda_daemon.coding.checkpoints_store import CheckpointStore, Folder
 from koda_daemon.coding.checkpoints_tree import Change, Difference, Entry, covered, display
-from koda_daemon.coding.interfaces import Editor, OpenBuffer
-from koda_daemon.coding.text import decode, with_newline
-from koda_daemon.coding.workspace_paths import is_within
-from koda_daemon.coding.workspace_text import FileText, encoded, load
+from koda_daemon.coding.interfaces import Editor
 
-__all__ = ["Change", "CheckpointStore", "Checkpoints", "Difference", "Entry", "FileDiff", "Plan", "Step", "display"]
+__all__ = [
+    "Change",
+    "CheckpointStore",
+    "Checkpoints",
+    "Conflicts",
+    "Difference",
+    "Entry",
+    "FileDiff",
+    "Plan",
+    "Step",
+    "display",
+]
 
-Conflicts = Literal["refuse", "keep", "overwrite"]
 Commit: TypeAlias = Callable[[Operation], Awaitable[object]]
-
-LABEL = "koda: rewind"
-
-
-class Step(Struct, frozen=True, kw_only=True):
-    """What is done to one file. ``buffer``: an editor holds it open, so the text changes there and the file does not.
-
-    ``conflict`` says why it would lose something. ``hard``: not even ``overwrite`` does it.
-    """
-
-    change: Change
-    buffer: OpenBuffer | None = None
-    text: str | None = None
-    conflict: str | None = None
-    hard: bool = False
-
-
-class Plan(Struct, frozen=True, kw_only=True):
-    """What turns the present state ``now`` into a wanted one. Good as long as nothing changes."""
-
-    now: str
-    wanted: Difference
-    steps: tuple[Step, ...]
-    open: dict[bytes, OpenBuffer]
-    """The documents that were open when it was made."""
-
-    @property
-    def conflicts(self) -> list[Step]:
-        return [step for step in self.steps if step.conflict is not None]
 
 
 class Checkpoints:
@@ -77,7 +56,7 @@ class Checkpoints:
         self.store = store
         self.root = root
         self.main = main or root
-        self._editor = editor
+        self._documents = Documents(editor, root)
         self._bytes = os.fsencode(root)
 
     @property
@@ -155,18 +134,31 @@ class Checkpoints:
 
     # Changing
 
-    async def plan(self, now: str, wanted: Difference, by_hand: Collection[bytes] = ()) -> Plan:
+    async def plan(
+        self, now: str, wanted: Difference, by_hand: Collection[bytes] = (), *, undone: Operation | None = None
+    ) -> Plan:
         """What has to be done to make the present state ``now`` what is ``wanted``. ``by_hand`` are files whose
-        present content is nobody's to overwrite silently."""
+        present content is nobody's to overwrite silently. ``undone`` is the operation that is taken back by it."""
+        opened = self._documents.open()
 
-        opened = self._buffers()
+        below = set() if undone is None else set(undone.beneath) & opened.keys()
+        beneath = {} if undone is None else {one.path: one.reverse for one in undone.changes if one.path in below}
+        behind = (
+            set() if undone is None else {path for path in undone.stale if path in opened and not opened[path].dirty}
+        )
 
         def look(git: Repository) -> list[Step]:
             blocked = obstacles(self._bytes, wanted.files)
             with Blobs(git) as blobs:
-                return [self._step(one, blocked, by_hand, opened.get(one.path), blobs) for one in wanted.files]
+                documents = {path: buffer for path, buffer in opened.items() if path not in behind}
+                return [
+                    step_of(one, blocked, by_hand, documents.get(one.path), self._documents, blobs)
+                    for one in wanted.files
+                ]
 
-        return Plan(now=now, wanted=wanted, steps=tuple(await self.folder.work(look)), open=opened)
+        steps = tuple(await self.folder.work(look))
+        undoes = None if undone is None else undone.id
+        return Plan(now=now, wanted=wanted, steps=steps, open=opened, beneath=beneath, undoes=undoes)
 
     async def apply(
         self, plan: Plan, commit: Commit, *, conflicts: Conflicts = "refuse", details: dict[str, Any] | None = None
@@ -177,10 +169,17 @@ class Checkpoints:
         ``details`` are kept with the operation. Raises ``edit.conflict`` when there are conflicts to refuse, and when
         something changed since ``plan`` was made.
         """
-        steps = self._chosen(plan, conflicts)
-        operation, wanted = await self.folder.work(lambda git: self._prepare(git, plan, steps, details or {}))
-        replaced = await self._replace([step for step in steps if step.buffer is not None])
+        steps = plan.chosen(conflicts)
+        texts = {
+            step.change.path: (step.buffer, step.text)
+            for step in steps
+            if step.buffer is not None and step.text is not None
+        }
+        replaced = await self._documents.replace(texts)
         try:
+            operation, wanted = await self.folder.work(
+                lambda git: self._prepare(git, plan, steps, replaced.clean, details or {})
+            )
             async with self.folder.exclusive() as lock:
                 await self._change(operation, wanted)
                 try:
@@ -195,7 +194,7 @@ class Checkpoints:
                     raise
         except BaseException:
             with CancelScope(shield=True):
-                await self._put_back(replaced)
+                await self._documents.put_back(replaced)
             raise
         await self.folder.work(lambda _: self._finished(operation))
         return operation
@@ -222,113 +221,44 @@ class Checkpoints:
     # Inside
 
     async def _record(self, lock: int) -> str:
-        unsaved = [buffer for buffer in self._buffers().values() if buffer.dirty]
+        unsaved = [(path, buffer) for path, buffer in self._documents.open().items() if buffer.dirty]
         folder = self.folder
-
-        def run(git: Repository) -> str:
-            overlays = {self._relative(buffer): self._unsaved_bytes(buffer) for buffer in unsaved}
-            return folder.recorder(git).record(overlays, lock)
-
-        state = await folder.work(run)
+        state = await folder.work(lambda git: folder.recorder(git).record(unsaved_bytes(unsaved), lock))
         folder.busy()
         return state
 
-    def _buffers(self) -> dict[bytes, OpenBuffer]:
-        """The open documents in this folder."""
-        if self._editor is None:
-            return {}
-        inside = [buffer for buffer in self._editor.buffers() if is_within(Path(buffer.path), self.root)]
-        return {self._relative(buffer): buffer for buffer in inside}
-
-    def _relative(self, buffer: OpenBuffer) -> bytes:
-        return os.fsencode(Path(buffer.path).relative_to(self.root).as_posix())
-
-    def _unsaved_bytes(self, buffer: OpenBuffer) -> bytes:
-        """The bytes that saving would write."""
-        try:
-            found = load(Path(buffer.path))
-        except (KodaError, OSError):
-            found = None
-        current = found if isinstance(found, FileText) else None
-        try:
-            return encoded(buffer.text, current, buffer.path, may_change=True)[0]
-        except UnicodeEncodeError:  # half of a surrogate pair: no file can hold it
-            return buffer.text.encode("utf-8", "replace")
-
-    def _step(
-        self,
-        change: Change,
-        blocked: dict[bytes, bool],
-        by_hand: Collection[bytes],
-        buffer: OpenBuffer | None,
-        blobs: Blobs,
-    ) -> Step:
-        """In a worker thread."""
-        conflict = "it was changed by hand" if change.path in by_hand else None
-        if change.path in blocked:
-            return Step(
-                change=change,
-                conflict="something that is not recorded is in its place",
-                hard=not blocked[change.path],
-            )
-        if buffer is None:
-            return Step(change=change, conflict=conflict)
-        can_edit = self._editor is not None and self._editor.can_edit(Path(buffer.path))
-        if buffer.dirty and not can_edit:
-            return Step(
-                change=change, conflict="it has unsaved changes in an editor that takes no edits from here", hard=True
-            )
-        if change.new is None or change.new.symlink or not can_edit or not (buffer.dirty or self._is_saved(buffer)):
-            return Step(change=change, conflict=conflict)
-        text = decode(blobs.get(change.new.blob))
-        if text is None:
-            return Step(change=change, conflict=conflict)
-        return Step(change=change, buffer=buffer, text=text.text, conflict=conflict)
-
-    def _is_saved(self, buffer: OpenBuffer) -> bool:
-        """Whether a clean document still reads as its file: else the file is what counts."""
-        try:
-            found = load(Path(buffer.path))
-        except (KodaError, OSError):
-            return False
-        return isinstance(found, FileText) and with_newline(found.text, "\n") == with_newline(buffer.text, "\n")
-
-    def _chosen(self, plan: Plan, conflicts: Conflicts) -> list[Step]:
-        refused = [step for step in plan.conflicts if conflicts == "refuse" or (conflicts == "overwrite" and step.hard)]
-        if refused:
-            names = ", ".join(display(step.change.path) for step in refused[:5])
-            more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
-            raise KodaError(
-                "edit.conflict",
-                f"{names}{more}: {refused[0].conflict}. Nothing was changed.",
-                user_action="Look at the preview, then choose: keep these files as they are, or overwrite them.",
-                path=display(refused[0].change.path),
-            )
-        return [step for step in plan.steps if step.conflict is None or conflicts == "overwrite"]
-
     def _prepare(
-        self, git: Repository, plan: Plan, steps: Sequence[Step], details: dict[str, Any]
+        self, git: Repository, plan: Plan, steps: Sequence[Step], clean: set[bytes], details: dict[str, Any]
     ) -> tuple[Operation, Difference]:
-        """What is done on disk, with everything that gives way stored. In a worker thread."""
-        changes: list[Change] = []
+        """What is done on disk, with everything that gives way stored. ``clean`` are documents that read now as they
+        were last saved: their files have to read so too. In a worker thread."""
+        chosen = {step.change.path for step in steps}
+        left = {step.change.path for step in plan.steps} - chosen
+        changes = {change.path: change for change in self._beneath(git, plan) if change.path not in left}
         saved: list[Change] = []
+        beneath, stale = set(changes), set[bytes]()
         for step in steps:
             change = step.change
             if step.buffer is not None:
-                only_mode = self._mode_change(git, change)
-                changes += [] if only_mode is None else [only_mode]
+                if change.path in clean:
+                    beneath.add(change.path)
+                    changes[change.path] = self._saved_change(git, step)
+                elif change.path not in changes and (only_mode := self._mode_change(git, change)) is not None:
+                    changes[change.path] = only_mode
                 continue
-            dirty = (buffer := plan.open.get(change.path)) is not None and buffer.dirty
+            buffer = plan.open.get(change.path)
+            dirty = buffer is not None and buffer.dirty
+            if buffer is not None:
+                (beneath if dirty else stale).add(change.path)
             if step.conflict is not None or dirty:
                 present = self._present(git, change.path)
                 if change.old is None and present is not None:
                     saved.append(Change(change.path, None, present))
                 change = Change(change.path, present, change.new)
-            changes.append(change)
-        chosen = {step.change.path for step in steps}
+            changes[change.path] = change
         whole = len(chosen) == len(plan.steps)
         wanted = Difference(
-            tuple(change for change in changes if change.old != change.new),
+            tuple(change for change in changes.values() if change.old != change.new),
             plan.wanted.folders_made,
             plan.wanted.folders_gone if whole else (),
         )
@@ -339,9 +269,32 @@ class Checkpoints:
             before=plan.now,
             changes=wanted.files,
             saved=tuple(saved),
+            undoes=plan.undoes,
+            beneath=tuple(sorted(beneath)),
+            stale=tuple(sorted(stale)),
             details=details,
         )
         return operation, wanted
+
+    def _beneath(self, git: Repository, plan: Plan) -> list[Change]:
+        """What comes back below unsaved text, of files that are still as they were left."""
+        in_files = {step.change.path for step in plan.steps if step.buffer is None}
+        found: list[Change] = []
+        for path, change in plan.beneath.items():
+            if path not in in_files and holds(self._bytes, path, change.old):
+                present = self._present(git, path)
+                found.append(Change(path, present, change.new))
+        return found
+
+    def _saved_change(self, git: Repository, step: Step) -> Change:
+        """What makes a file what its document reads now, which its editor takes for saved."""
+        change = step.change
+        present = self._present(git, change.path)
+        differs = present is not None and change.new is not None and present.blob != change.new.blob
+        if differs and step.conflict is None:
+            name = display(change.path)
+            raise KodaError("edit.conflict", f"{name} changed on disk meanwhile. Nothing was changed.", path=name)
+        return Change(change.path, present, change.new)
 
     def _present(self, git: Repository, path: bytes) -> Entry | None:
         """A file as it is on disk, stored."""
@@ -389,24 +342,3 @@ class Checkpoints:
                 self.store.repository(self.main).keep(state)
         self.store.journal.begin(operation)
         self.store.journal.finish(operation)
-
-    async def _replace(self, steps: Sequence[Step]) -> list[tuple[OpenBuffer, str]]:
-        """Changes open documents; gives them as they are now, with the texts that they had."""
-        done: list[tuple[OpenBuffer, str]] = []
-        for step in steps:
-            assert self._editor is not None
-            assert step.buffer is not None
-            assert step.text is not None
-            now = await self._editor.replace(step.buffer, step.text, LABEL)
-            if now is None:
-                await self._put_back(done)
-                name = display(step.change.path)
-                message = f"{name} changed in the editor meanwhile, or the editor refused. Nothing was changed."
-                raise KodaError("edit.conflict", message, retryable=True, path=name)
-            done.append((now, step.buffer.text))
-        return done
-
-    async def _put_back(self, replaced: Iterable[tuple[OpenBuffer, str]]) -> None:
-        for buffer, text in replaced:
-            assert self._editor is not None
-            await self._editor.replace(buffer, text, LABEL)

@@ -168,14 +168,15 @@ class Repository:
         """Waits for a started command; its stdout. Raises ``GitFailed``."""
         return self._finish(process, input)
 
-    def user_git(self, root: Path, *args: str) -> bytes | None:
+    def user_git(self, root: Path, *args: str, input: bytes | None = None) -> bytes | None:  # noqa: A002
         """Asks the user's own git about the repository that a folder is in; None when that fails.
 
         For questions only. What a repository could have git run along the way (fsmonitor, hooks) is switched off.
         """
         options = ["-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "-C", str(root)]
         try:
-            return self._finish(self._popen([*options, *args], user_environment(self._environ), None))
+            environment = user_environment(self._environ)
+            return self._finish(self._popen([*options, *args], environment, None, stdin=input is not None), input)
         except GitFailed:
             return None
 

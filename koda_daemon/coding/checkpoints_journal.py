@@ -23,7 +23,9 @@ class Operation(Struct, kw_only=True):
     is ``after``, but for the files that were left as somebody changed them by hand: those as they were wanted.
 
     ``changes`` is what is done on disk. ``saved`` are files that were not recorded and had to give way: what they were
-    comes back when the operation is undone. ``details`` belong to whoever asked for it.
+    comes back when the operation is undone. Of documents that were open, ``beneath`` are those of ``changes`` where
+    unsaved text in an editor was or became what counts, ``stale`` those where an editor showed something older.
+    ``undoes`` is the operation that it takes back. ``details`` belong to whoever asked for it.
     """
 
     id: str
@@ -34,6 +36,9 @@ class Operation(Struct, kw_only=True):
     seen: str | None = None
     changes: tuple[Change, ...] = ()
     saved: tuple[Change, ...] = ()
+    beneath: tuple[bytes, ...] = ()
+    stale: tuple[bytes, ...] = ()
+    undoes: str | None = None
     undone: bool = False
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -62,6 +67,12 @@ class Journal:
                 self._write(path, operation)
 
     def finish(self, operation: Operation) -> None:
+        """Makes it complete, and what it undoes undone."""
+        if operation.undoes is not None:
+            with suppress(KodaError):  # forgotten meanwhile
+                undone = self.find(operation.undoes)
+                undone.undone = True
+                self.update(undone)
         with suppress(FileNotFoundError):
             os.replace(self._folder / f"{operation.id}.pending", self._folder / f"{operation.id}.done")
 

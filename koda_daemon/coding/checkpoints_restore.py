@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from koda_daemon.base.errors import KodaError
@@ -23,7 +23,8 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 def holds(root: bytes, path: bytes, entry: Entry | None) -> bool:
-    """Whether a file is what an entry says (None: whether nothing is there). Permission bits do not count."""
+    """Whether a file is what an entry says (None: whether nothing is there, but for folders without files in them).
+    Permission bits do not count."""
     place = os.path.join(root, path)
     if not _folder_is_real(root, path):
         return entry is None
@@ -31,7 +32,9 @@ def holds(root: bytes, path: bytes, entry: Entry | None) -> bool:
         info = os.lstat(place)
     except OSError:
         return entry is None
-    if entry is None or git_mode(info) is None or stat.S_ISLNK(info.st_mode) != entry.symlink:
+    if entry is None:
+        return stat.S_ISDIR(info.st_mode) and next(_files_below(place), None) is None
+    if git_mode(info) is None or stat.S_ISLNK(info.st_mode) != entry.symlink:
         return False
     try:
         return blob_name(_content(place, info)) == entry.blob
@@ -227,11 +230,17 @@ def _remove_tree_of_folders(place: bytes) -> None:
 
 
 def _will_be_empty(place: bytes, root: bytes, going: set[bytes]) -> bool:
-    for here, _, files in os.walk(place):
-        for name in files:
-            if os.path.relpath(os.path.join(here, name), root).replace(os.fsencode(os.sep), b"/") not in going:
-                return False
-    return True
+    separator = os.fsencode(os.sep)
+    return all(os.path.relpath(file, root).replace(separator, b"/") in going for file in _files_below(place))
+
+
+def _files_below(place: bytes) -> Iterator[bytes]:
+    """Everything below a folder that is no folder; a symlink to one is none."""
+    for here, folders, files in os.walk(place):
+        yield from (os.path.join(here, name) for name in files)
+        for name in folders:
+            if os.path.islink(os.path.join(here, name)):
+                yield os.path.join(here, name)
 
 
 def _take_back(root: bytes, done: list[Change], read: Read, tag: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
 import re
-import time
+import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -31,19 +32,15 @@ T = TypeVar("T")
 LOCK_SECONDS = 30.0
 IDLE_SECONDS = 120.0
 """Rest after the last record until old states may be pruned."""
-PRUNE_SECONDS = 24 * 3600.0
-"""How often that is done at most."""
-LOOSE_LIMIT = 4000
-"""Objects of their own from which they are packed."""
 
 
 class CheckpointStore:
     """All workspaces of one daemon. ``close`` it at the end."""
 
     def __init__(self, home: Path, settings: CheckpointSettings, environ: Mapping[str, str]) -> None:
-        self.home = home
+        self.home = Path(os.path.abspath(home))  # git runs in other folders
         self.settings = settings
-        self.journal = Journal(home / "checkpoints" / "operations")
+        self.journal = Journal(self.home / "checkpoints" / "operations")
         self._environ = environ
         self._folders: dict[tuple[Path, Path], Folder] = {}
         self._repositories: dict[Path, Repository] = {}
@@ -124,6 +121,8 @@ class Folder:
                 lock = locked(self.view.home / "lock", LOCK_SECONDS)
 
                 def enter() -> int:
+                    if not self.root.is_dir():
+                        raise KodaError("tool.failed", f"The folder {self.root} is not there.", path=str(self.root))
                     self.store.make_private()
                     return stack.enter_context(lock)
 
@@ -137,11 +136,9 @@ class Folder:
                 return function(self.store.repository(self.main))
             except GitFailed as error:
                 _log.warning("git %s failed (%s): %s", error.command, error.code, error.said)
-                last = error.said.splitlines()[-1] if error.said else f"git ended with {error.code}"
-                raise KodaError("internal", f"The files of the workspace cannot be looked after: {last}") from error
+                raise _failure(error.said.splitlines()[-1] if error.said else f"git ended with {error.code}") from error
             except OSError as error:
-                why = error.strerror or type(error).__name__
-                raise KodaError("internal", f"The files of the workspace cannot be looked after: {why}.") from error
+                raise _failure(f"{error.strerror or type(error).__name__}.") from error
 
         return await _to_the_end(guarded)
 
@@ -159,12 +156,20 @@ class Folder:
             raise KodaError(
                 "tool.failed", "Checkpoints are switched off.", user_action="Set checkpoints.enabled to true."
             )
-        if self.root == self.root.parent or self.root == Path.home():
+        home = Path(os.path.realpath(Path.home()))
+        if self.root in (home, *home.parents):
             raise KodaError(
                 "tool.failed",
-                f"There are no checkpoints of {self.root}: it is too much.",
+                f"There are no checkpoints of {self.root}: with a home folder in it, it is too much.",
                 user_action="Open a folder of its own for the work.",
             )
+
+    async def forget(self) -> None:
+        """For a folder that is gone: what is known of it goes too. Its states are kept for as long as others."""
+        self.rest()
+        self._recorder = None
+        async with self._turn:
+            await to_thread.run_sync(lambda: shutil.rmtree(self.view.home, ignore_errors=True))
 
     # Pruning
 
@@ -183,36 +188,20 @@ class Folder:
         self._pruning = asyncio.get_running_loop().create_task(self.prune())
 
     async def prune(self, *, force: bool = False) -> None:
-        """Forgets states that nobody has needed for long, and packs what is left, if that is due."""
+        """Forgets states that nobody has needed for long, here and in workspaces where nobody works any more, and packs
+        what is left, if that is due."""
         days = self.store.settings.keep_days
+
+        def run(repository: Repository) -> None:
+            from koda_daemon.coding.checkpoints_prune import forget_unused, prune
+
+            if prune(repository, self.store.journal, days, force=force):
+                forget_unused(self.store.home / "checkpoints", days)
+
         try:
-            await self.work(lambda repository: prune(repository, self.store.journal, days, force=force))
+            await self.work(run)
         except KodaError as error:
             _log.info("not pruned: %s", error.message)
-
-
-def prune(repository: Repository, journal: Journal, keep_days: int, *, force: bool = False) -> None:
-    """See ``Folder.prune``. Blocking, at leisure: others may record meanwhile, what is young is never removed."""
-    stamp = repository.folder / "pruned"
-    loose = sum(1 for _ in repository.objects.glob("17/*")) * 256  # as git estimates it
-    with suppress(FileNotFoundError):
-        if not force and loose < LOOSE_LIMIT and time.time() - stamp.stat().st_mtime < PRUNE_SECONDS:
-            return
-    stamp.touch()
-    oldest = time.time() - keep_days * 24 * 3600
-    journal.forget_older(oldest)
-    last = {path.read_text().strip() for path in (repository.folder.parent / "folders").glob("*/last")}
-    gone = False
-    with suppress(FileNotFoundError):
-        for mark in list(os.scandir(repository.folder / "refs" / "koda")):
-            if mark.stat().st_mtime < oldest and mark.name not in last:
-                os.unlink(mark.path)
-                gone = True
-    if loose >= LOOSE_LIMIT or force:
-        repository.run("repack", "-d", "-q")
-    if gone:
-        repository.run("repack", "-A", "-d", "-q", "--unpack-unreachable=2.weeks.ago")
-    repository.run("prune", "--expire=2.weeks.ago")
 
 
 async def _to_the_end(function: Callable[[], T]) -> T:
@@ -229,6 +218,13 @@ async def _to_the_end(function: Callable[[], T]) -> T:
         if not running.cancelled():
             running.exception()
         raise
+
+
+def _failure(why: str) -> KodaError:
+    if os.strerror(errno.ENOSPC) in why:
+        action = "Free some space and try again."
+        return KodaError("internal", "The disk is full: nothing was recorded.", retryable=True, user_action=action)
+    return KodaError("internal", f"The files of the workspace cannot be looked after: {why}")
 
 
 def _digest(path: Path) -> str:

@@ -18,6 +18,8 @@ class OpenBuffer(Struct, frozen=True):
     text: str
     dirty: bool
     """False while the text equals what the editor last opened or saved."""
+    saved: str | None = None
+    """That text, as far as it is known."""
 
 
 class Editor(Protocol):

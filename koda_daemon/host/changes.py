@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -71,6 +73,7 @@ async def revert(live: LiveSession, turn_id: str, *, path: str | None = None, hu
             raise KodaError("params.invalid", "A hunk needs the path of its file.", path="$.path")
         now = await files.now()
         made = await _changed_by(files, live, [turn])
+        path = path and _relative(points.root, path)
         chosen = [change for change in made.files if path is None or display(change.path) == path]
         if not chosen and (path is not None or not made):
             what = "That turn changed nothing." if path is None else f"That turn did not change {path}."
@@ -154,6 +157,11 @@ async def _without_hunk(files: SessionFiles, change: Change, hunk: int) -> Chang
         return change.reverse
     new = Entry(change.new.mode, await files.checkpoints.store_content(data), change.new.bits)
     return Change(change.path, change.new, new)
+
+
+def _relative(root: Path, path: str) -> str:
+    """A path as ``koda/changes`` has it; it may come as ``./name`` or absolute."""
+    return Path(os.path.relpath(Path(root, path), root)).as_posix()
 
 
 def _later(turns: Sequence[TurnRecord], turn_id: str) -> list[TurnRecord]:

@@ -28,8 +28,10 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FIRST_SECONDS = 60.0
+FIRST_SECONDS = 300.0
 """How long a call waits for the state before it: only the first record of a huge workspace takes long."""
+TELL_SECONDS = 1.5
+"""After how long the user is told what the call waits for."""
 PRIME_SECONDS = 0.3
 """How long a turn in a workspace that was never recorded has run when that begins: after the first token."""
 
@@ -163,12 +165,15 @@ class TurnTrack:
         async with self._first:
             await self._settled()
             if self._state.before is None and self._state.failed is None:
+                telling = asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell_wait)
                 try:
                     state = await _within(FIRST_SECONDS, self._live.files.now())
                 except KodaError as error:
                     await self._fail(error.message)
                 else:
                     await self._store(msgspec.structs.replace(self._state, before=state))
+                finally:
+                    telling.cancel()
         self._changed = True
 
     def after_calls(self) -> None:
@@ -214,6 +219,10 @@ class TurnTrack:
         self._state = files
         with anyio.CancelScope(shield=True):
             await self._live.session.record_files(self._turn_id, files)
+
+    def _tell_wait(self) -> None:
+        message = "The files of the workspace are being recorded, so that changes can be taken back; the tool waits."
+        self._live.emit(Notice(turn_id=self._turn_id, level="info", message=message))
 
     async def _fail(self, why: str) -> None:
         self._live.files.tell(why)

@@ -46,7 +46,8 @@ class Client(Protocol):
 
 
 class Editors:
-    """The editors of all clients of a session as one (``coding.interfaces.Editor``); the first that has it wins."""
+    """The editors of all clients of a session as one (``coding.interfaces.Editor``). Of those that have a file open,
+    one with unsaved text counts, else the first."""
 
     def __init__(self, clients: Sequence[Client]) -> None:
         self._clients = clients
@@ -54,21 +55,29 @@ class Editors:
     def _each(self) -> list[Editor]:
         return [client.editor for client in self._clients if client.editor is not None]
 
+    def _holder(self, path: Path) -> tuple[Editor, OpenBuffer] | None:
+        found = [(editor, buffer) for editor in self._each() if (buffer := editor.buffer(path)) is not None]
+        return next((one for one in found if one[1].dirty), found[0] if found else None)
+
     def buffer(self, path: Path) -> OpenBuffer | None:
-        for editor in self._each():
-            found = editor.buffer(path)
-            if found is not None:
-                return found
-        return None
+        found = self._holder(path)
+        return None if found is None else found[1]
 
     def buffers(self) -> Sequence[OpenBuffer]:
-        return [buffer for editor in self._each() for buffer in editor.buffers()]
+        found: dict[str, OpenBuffer] = {}
+        for editor in self._each():
+            for path, buffer in {buffer.path: buffer for buffer in editor.buffers()}.items():
+                if path not in found or (buffer.dirty and not found[path].dirty):
+                    found[path] = buffer
+        return list(found.values())
 
     def can_edit(self, path: Path) -> bool:
-        return any(editor.buffer(path) is not None and editor.can_edit(path) for editor in self._each())
+        found = self._holder(path)
+        return found is not None and found[0].can_edit(path)
 
     async def replace(self, buffer: OpenBuffer, text: str, label: str) -> OpenBuffer | None:
+        path = Path(buffer.path)
         for editor in self._each():
-            if editor.buffer(Path(buffer.path)) is not None and editor.can_edit(Path(buffer.path)):
+            if editor.buffer(path) == buffer and editor.can_edit(path):
                 return await editor.replace(buffer, text, label)
         return None

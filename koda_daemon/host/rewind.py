@@ -94,7 +94,8 @@ async def undo(live: LiveSession, undo_id: str, *, conflicts: Conflicts = "refus
             by_hand = {change.path for change in since.files}
         else:
             by_hand = await files.changed_by_hand(now, ())
-        plan = await files.checkpoints.plan(now, await files.checkpoints.back(now, operation), by_hand)
+        wanted = await files.checkpoints.back(now, operation)
+        plan = await files.checkpoints.plan(now, wanted, by_hand, undone=operation)
 
         async def store(done: Operation) -> None:
             known = operation.details.get("known") if done.seen == done.after else None
@@ -107,8 +108,6 @@ async def undo(live: LiveSession, undo_id: str, *, conflicts: Conflicts = "refus
 
         details = details_of(live, head)
         await whole(files.checkpoints.apply(plan, store, conflicts=conflicts, details=details))
-        operation.undone = True
-        await asyncio.to_thread(files.checkpoints.store.journal.update, operation)
 
 
 async def _unapplied(host: Host, operation: Operation) -> None:

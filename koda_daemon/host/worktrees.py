@@ -23,11 +23,20 @@ from koda_daemon.coding.checkpoints import Checkpoints, display
 from koda_daemon.host.changes_map import turns_of
 from koda_daemon.host.events import BranchCreated, SessionError
 from koda_daemon.host.lease import writes
-from koda_daemon.host.worktrees_folder import BranchFolder, lost_commits, make_folder, remove_folder
+from koda_daemon.host.worktrees_folder import (
+    BranchFolder,
+    Reserved,
+    forget_mark,
+    lost_commits,
+    make_folder,
+    remove_folder,
+    unfinished,
+)
 from koda_daemon.session.nodes import Branch, Origin, SessionInfo, TurnRecord, timestamp
 from koda_daemon.session.queries import row_of
 
 if TYPE_CHECKING:
+    from koda_daemon.host.host import Host
     from koda_daemon.host.live import LiveSession
 
 _log = logging.getLogger(__name__)
@@ -68,9 +77,12 @@ async def make(live: LiveSession, from_id: str | None, *, label: str | None = No
     branch_id, workspace = new_id(), live.workspace.root
     name = label or branch_id[-6:]
     own = live.files.checkpoints.folder
-    folder = await own.work(lambda git: make_folder(git, host.home, workspace, name))
+    await _clear_unfinished(live)
+    reserved = await to_thread.run_sync(Reserved, host.home, workspace, name)
+    folder = BranchFolder(path=str(reserved.path))
     session_id: str | None = None
     try:
+        folder = await own.work(lambda git: make_folder(git, workspace, reserved.path))
         points = Checkpoints(host.checkpoints, Path(folder.path), main=workspace)
         await points.unfold(state)
         base = await points.record()
@@ -88,11 +100,48 @@ async def make(live: LiveSession, from_id: str | None, *, label: str | None = No
     except BaseException:
         with CancelScope(shield=True):
             await own.work(lambda git: remove_folder(git, workspace, host.home, folder))
+            await host.checkpoints.folder(Path(folder.path), workspace).forget()
             if session_id is not None:
                 await host.sessions.delete(session_id)
         raise
+    finally:
+        reserved.done()
     live.emit(BranchCreated(node_id=from_id, branch_id=branch_id, from_id=from_id))
     return Made(branch_id=branch_id, session_id=session_id, workspace=folder.path)
+
+
+async def _clear_unfinished(live: LiveSession) -> None:
+    """Removes what daemons that were killed had begun to make."""
+    for path, workspace in await to_thread.run_sync(unfinished, live.host.home):
+        try:
+            await _clear(live, path, workspace)
+        except KodaError as error:
+            _log.info("%s stays: %s", path, error.message)
+
+
+async def _clear(live: LiveSession, path: Path, workspace: Path) -> None:
+    host = live.host
+    sessions, _ = await host.sessions.list(cwd=str(path))
+    if not [info for info in sessions if await _is_whole(host, info)]:
+        for info in sessions:
+            await host.sessions.delete(info.id)
+        folder = BranchFolder(path=str(path), commit="unknown")
+        await live.files.checkpoints.folder.work(lambda git: remove_folder(git, workspace, host.home, folder))
+        await host.checkpoints.folder(path, workspace).forget()
+    await to_thread.run_sync(forget_mark, path)
+
+
+async def _is_whole(host: Host, info: SessionInfo) -> bool:
+    """Whether the tree of its origin knows a branch's session."""
+    if info.origin is None:
+        return True  # somebody works there
+    try:
+        branches = (await host.sessions.load(info.origin.session_id)).branches
+    except KodaError as error:
+        if error.kind != "session.notFound":
+            raise
+        return False
+    return info.origin.branch_id in branches
 
 
 async def _session_of_branch(
@@ -251,7 +300,9 @@ async def _take_down(home: LiveSession, child: LiveSession, branch_id: str) -> N
     link, workspace = link_of(child), child.files.checkpoints.main
     if home is not child:
         await bring_home(child)
-    await child.files.checkpoints.folder.work(lambda git: remove_folder(git, workspace, child.host.home, link.folder))
+    folder = child.files.checkpoints.folder
+    await folder.work(lambda git: remove_folder(git, workspace, child.host.home, link.folder))
+    await folder.forget()
     if home is not child:
         await _forget(home, branch_id)
 
@@ -262,6 +313,7 @@ async def _remove_orphan(live: LiveSession, branch_id: str) -> None:
     if branch.workspace is not None:
         folder, points = BranchFolder(path=branch.workspace, commit="unknown"), live.files.checkpoints
         await points.folder.work(lambda git: remove_folder(git, points.main, live.host.home, folder))
+        await points.store.folder(Path(folder.path), points.main).forget()
     await _forget(live, branch_id)
 
 

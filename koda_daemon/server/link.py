@@ -69,7 +69,10 @@ class LanguageLink:
         return None
 
     def notification(self, method: str, params: Raw | None) -> None:
-        self.tier.handle(encode_notification(method, params))
+        tier = self.tier
+        if method == "textDocument/didOpen":
+            _ = self.editor  # compares what is opened with its file, now that they are the same
+        tier.handle(encode_notification(method, params))
 
     def response(self, response: Response) -> bool:
         """The client's answer to a request that the connection did not make; whether the tier made it."""

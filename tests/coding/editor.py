@@ -21,11 +21,15 @@ class MemoryEditor:
         self._can_edit = can_edit
 
     def open(self, path: Path, text: str, *, dirty: bool = False) -> None:
-        self.documents[path] = OpenBuffer(path=str(path), uri=path.as_uri(), version=1, text=text, dirty=dirty)
+        saved = None if dirty else text
+        self.documents[path] = OpenBuffer(
+            path=str(path), uri=path.as_uri(), version=1, text=text, dirty=dirty, saved=saved
+        )
 
     def type(self, path: Path, text: str) -> None:
         old = self.documents[path]
-        self.documents[path] = msgspec.structs.replace(old, text=text, version=old.version + 1, dirty=True)
+        dirty = text != old.saved
+        self.documents[path] = msgspec.structs.replace(old, text=text, version=old.version + 1, dirty=dirty)
 
     def buffer(self, path: Path) -> OpenBuffer | None:
         return self.documents.get(path)

@@ -164,3 +164,43 @@ async def test_half_a_character_is_no_reason_to_fail(tmp_path: Path) -> None:
     state = await points.record()
     [entry] = (await points.files(state, [b"a"])).values()
     assert await points.read(entry) == [b"half ?"]
+
+
+@pytest.mark.asyncio
+async def test_a_file_below_unsaved_text_is_overwritten_by_choice_and_comes_back(tmp_path: Path) -> None:
+    editor = MemoryEditor()
+    points = checkpoints(tmp_path, editor)
+    path = write(points.root, "a", "saved\n")
+    editor.open(path, "saved\n")
+    saved = await points.record()
+    editor.type(path, "typed\n")
+    path.write_text("by another program\n")
+    plan = await points.plan(await points.record(), await points.difference(await points.record(), saved))
+    assert [step.conflict for step in plan.conflicts] == ["its file was changed below unsaved text"]
+    done = await points.apply(plan, nothing, conflicts="overwrite")
+    assert (editor.documents[path].text, path.read_text()) == ("saved\n", "saved\n")
+    now = await points.record()
+    assert now == saved
+    back = await points.plan(now, await points.back(now, done), undone=done)
+    await points.apply(back, nothing)
+    assert (editor.documents[path].text, path.read_text()) == ("typed\n", "by another program\n")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("unsaved", [True, False])
+async def test_an_open_file_that_goes_comes_back_below_its_document(tmp_path: Path, unsaved: bool) -> None:
+    editor = MemoryEditor()
+    points = checkpoints(tmp_path, editor)
+    before = await points.record()
+    path = write(points.root, "a", "on disk\n")
+    editor.open(path, "older\n")
+    if unsaved:
+        editor.type(path, "typed\n")
+    shown = editor.documents[path].text
+    now = await points.record()
+    plan = await points.plan(now, await points.difference(now, before))
+    done = await points.apply(plan, nothing)
+    assert not path.exists()
+    now = await points.record()
+    await points.apply(await points.plan(now, await points.back(now, done), undone=done), nothing)
+    assert (editor.documents[path].text, path.read_text()) == (shown, "on disk\n")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from koda_daemon.base.errors import KodaError
 from koda_daemon.coding.checkpoints import Change, Checkpoints
 from koda_daemon.coding.checkpoints_diff import without_hunk
 from koda_daemon.coding.checkpoints_git import Blobs, locked
@@ -194,6 +196,10 @@ async def test_what_was_stored_is_complete(tmp_path: Path) -> None:
 
     assert await points.recover(stored) == []
     assert points.store.journal.find(operation.id) == operation
+    undoing = msgspec.structs.replace(operation, id="2" * 12, undoes=operation.id)
+    points.store.journal.begin(undoing)
+    assert await points.recover(stored) == []
+    assert points.store.journal.find(operation.id).undone
 
 
 @pytest.mark.asyncio
@@ -268,3 +274,36 @@ async def test_a_home_repository_that_ignores_everything_does_not_count(tmp_path
     assert await points.record() != first
     await restore(points, first)
     assert (points.root / "a").read_text() == "1"
+
+
+@pytest.mark.asyncio
+async def test_what_nobody_used_for_long_goes_whole(tmp_path: Path) -> None:
+    old, here = checkpoints(tmp_path, name="old"), checkpoints(tmp_path, name="here")
+    write(old.root, "a", "secret")
+    state = await old.record()
+    await here.record()
+    place = old.store.place(old.root)
+    await here.folder.prune(force=True)
+    assert place.exists()
+    for path in [place, *place.rglob("*")]:
+        os.utime(path, (0, 0))
+    await here.folder.prune(force=True)
+    assert not place.exists()
+    assert {path.name.partition("-")[0] for path in place.parent.iterdir()} <= {"here", "operations"}
+    with pytest.raises(KodaError):
+        await old.difference(state, "0" * 40)
+    assert await old.record() == state
+
+
+@pytest.mark.asyncio
+async def test_a_folder_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    main = checkpoints(tmp_path)
+    write(main.root, "a", "text")
+    (tmp_path / "branch").mkdir()
+    branch = Checkpoints(main.store, tmp_path / "branch", main=main.root)
+    state = await main.record()
+    await branch.unfold(state)
+    assert await branch.record() == state
+    await branch.folder.forget()
+    assert not branch.folder.view.home.exists()
+    assert (await main.difference(state, await main.record())).files == ()

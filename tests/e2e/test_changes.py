@@ -99,7 +99,7 @@ async def test_a_turn_is_taken_back_and_later_ones_stay(tmp_path: Path) -> None:
         with pytest.raises(RefusedError) as conflict:  # the second turn has added to a file that the first one made
             await koda.request("koda/changes/revert", sessionId=session, turnId=turns[0])
         assert (conflict.value.data["kind"], conflict.value.data["path"]) == ("edit.conflict", "new")
-        for path in ("text", "old", "binary", "tool"):
+        for path in ("text", "./old", str(koda.workspace.resolve() / "binary"), "tool"):
             await koda.request("koda/changes/revert", sessionId=session, turnId=turns[0], path=path)
         assert (koda.workspace / "text").read_text() == LINES.replace("line 20", "twenty")
         assert (koda.workspace / "old").read_text() == "old\n"
@@ -191,6 +191,27 @@ async def test_a_file_that_is_open_changes_in_its_buffer(tmp_path: Path) -> None
         assert editor.text(path) == "new\n"
         await koda.request("koda/changes/revert", sessionId=session, turnId=turn, path="open", hunk=0)
         assert editor.text(path) == "old\n"
+
+
+@pytest.mark.asyncio
+async def test_a_clean_document_yields_to_its_file_however_early_it_was_opened(tmp_path: Path) -> None:
+    async with daemon(tmp_path, initialize=False) as koda:
+        editor = EditorSide(koda)
+        await koda.initialize(editor.capabilities)
+        path = write(koda.workspace, "open", "old\n")
+        editor.open(path)
+        session = await koda.new(
+            {"answers": [bash("echo 1 > other"), "Done.", steps(call("read", path="open")), "Read."]}
+        )
+        await koda.prompt(session, "Go")
+        path.write_text("pulled\n")
+        preview = await koda.request("koda/rewind/preview", sessionId=session, toId=None)
+        assert {file["path"]: file.get("conflict", False) for file in preview["files"]} == {
+            "open": True,
+            "other": False,
+        }
+        await koda.prompt(session, "Read it")
+        assert "pulled" in str(koda.transcript(session).of("tool.ended")[-1]["content"])
 
 
 @pytest.mark.asyncio

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -294,3 +297,86 @@ async def test_nothing_is_applied_while_somebody_works(tmp_path: Path) -> None:
         with pytest.raises(RefusedError) as nested:
             await koda.request("koda/branch", sessionId=other, fromId=head, files="worktree")
         assert nested.value.code == -32602
+
+
+@pytest.mark.asyncio
+async def test_a_folder_that_was_deleted_by_hand_costs_nothing(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as koda:
+        session, head = await started(koda, repository=True)
+        branch, other, folder = await branched(koda, session, head)
+        before = snapshot(koda.workspace)
+        shutil.rmtree(folder)
+        for method, params in (
+            ("koda/branch/compare", {"sessionId": session, "aId": head, "bId": branch}),
+            ("koda/branch/apply", {"sessionId": session, "branchId": branch}),
+            ("koda/rewind/apply", {"sessionId": other, "toId": None}),
+        ):
+            with pytest.raises(RefusedError) as gone:
+                await koda.raw.request(method, params)
+            assert gone.value.data["kind"] == "tool.failed"
+            assert str(folder) in gone.value.message
+        assert snapshot(koda.workspace) == before
+        await koda.request("koda/branch/remove", sessionId=session, branchId=branch)
+        assert str(folder) not in git(koda.workspace, "worktree", "list")
+
+
+@pytest.mark.asyncio
+async def test_a_sparse_checkout_is_one_in_the_folder_too(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as koda:
+        for name in ("here/a", "elsewhere/b"):
+            write(koda.workspace, name)
+        git(koda.workspace, "init", "-q")
+        git(koda.workspace, "add", ".")
+        git(koda.workspace, "commit", "-q", "-m", "one")
+        git(koda.workspace, "sparse-checkout", "set", "here")
+        session = await koda.new(script())
+        await koda.prompt(session, "One")
+        head = (await koda.request("koda/tree", sessionId=session))["headId"]
+        _, _, folder = await branched(koda, session, head)
+        assert (folder / "here" / "a").exists()
+        assert not (folder / "elsewhere").exists()
+        assert git(folder, "status", "--porcelain") == ""
+
+
+@pytest.mark.asyncio
+async def test_of_branches_made_at_the_same_time_each_has_its_folder(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as koda:
+        session, head = await started(koda, repository=True)
+        params = {"sessionId": session, "fromId": head, "files": "worktree", "label": "same"}
+        made = [await one.result(20) for one in [koda.raw.begin("koda/branch", params) for _ in range(4)]]
+        assert len({one["workspace"] for one in made}) == 4
+        for one in made:
+            assert (Path(one["workspace"]) / "text").read_text() == TEXT
+            assert git(Path(one["workspace"]), "rev-parse", "HEAD") == git(koda.workspace, "rev-parse", "HEAD")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("repository", [True, False])
+@pytest.mark.parametrize("moment", [0.0, 0.1])
+async def test_what_a_killed_daemon_was_making_goes_at_the_next_branch(
+    tmp_path: Path, repository: bool, moment: float
+) -> None:
+    folders = tmp_path / "home" / ".koda" / "worktrees"
+    async with daemon(tmp_path) as koda:
+        session, head = await started(koda, repository=repository)
+        params = {"sessionId": session, "fromId": head, "files": "worktree", "label": "cut off"}
+        koda.raw.begin("koda/branch", params)
+        await asyncio.to_thread(wait_for_folder, folders, moment)
+        await koda.raw.kill()
+    async with daemon(tmp_path) as koda:
+        await koda.open(session)
+        known = [one["workspace"] for one in (await koda.request("koda/tree", sessionId=session)).get("branches", ())]
+        _, _, folder = await branched(koda, session, head)
+        assert sorted(map(str, folders.iterdir())) == sorted([*known, str(folder)])
+        cwds = {one["cwd"] for one in (await koda.request("koda/session/list"))["sessions"]}
+        assert cwds == {str(koda.workspace), str(folder), *known}
+        if repository:
+            assert len(git(koda.workspace, "worktree", "list").splitlines()) == 2 + len(known)
+
+
+def wait_for_folder(parent: Path, longer: float) -> None:
+    """Until something is made there, and a moment longer."""
+    until = time.monotonic() + 20
+    while not (parent.exists() and any(parent.iterdir())) and time.monotonic() < until:
+        time.sleep(0.001)
+    time.sleep(longer)

@@ -176,6 +176,7 @@ def _open_buffer(document: Document) -> OpenBuffer:
         version=document.version,
         text=document.text,
         dirty=document.text != document.saved,
+        saved=document.saved,
     )
 
 

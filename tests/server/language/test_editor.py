@@ -32,9 +32,9 @@ async def test_buffers_are_what_the_editor_shows(tmp_path: Path) -> None:
         client.open("untitled:1", "new")
         await editor.compared()
         assert editor.can_edit(path)
-        assert editor.buffers() == [OpenBuffer(str(path), path.as_uri(), 1, "saved\n", dirty=False)]
+        assert editor.buffers() == [OpenBuffer(str(path), path.as_uri(), 1, "saved\n", dirty=False, saved="saved\n")]
         client.change(path.as_uri(), {"text": "typed"})
-        assert editor.buffers() == [OpenBuffer(str(path), path.as_uri(), 2, "typed", dirty=True)]
+        assert editor.buffers() == [OpenBuffer(str(path), path.as_uri(), 2, "typed", dirty=True, saved="saved\n")]
         client.save(path.as_uri())
         assert not editor.buffers()[0].dirty
         client.change(path.as_uri(), {"text": "x"}, {"text": "typed"})
