@@ -36,8 +36,8 @@ async def _answer(face: Face, live: LiveSession, admission: Admission, *, wait: 
     try:
         outcome = await live.outcome(admission.turn_id)
     except anyio.get_cancelled_exc_class():
-        # Cancelling a request that waits is cancelling its turn.
-        if not live.cancel(admission.turn_id):
+        # Cancelling a request that waits is cancelling its turn; losing the client is not.
+        if not face.connection.ending and not live.cancel(admission.turn_id):
             with anyio.CancelScope(shield=True), contextlib.suppress(KodaError):
                 await live.remove_queued(admission.turn_id)
         raise
