@@ -305,13 +305,13 @@ export interface CompactResult {
   tokensAfter: number;
 }
 
-/** The summary is the node `nodeId`; sizes are in tokens. */
+/** The summary is the node `nodeId`; without one nothing was compacted. Sizes are in tokens. */
 export interface CompactionEnded {
   type: "compaction.ended";
   sessionId: string;
   seq: number;
   turnId?: string;
-  nodeId: string;
+  nodeId?: string;
   agent?: string;
   tokensBefore: number;
   tokensAfter: number;
@@ -1415,13 +1415,13 @@ export interface TurnRetryParams {
   wait?: boolean;
 }
 
-/** A turn has begun; `nodeId` is the node of its prompt, `prompt` the prompt's text. */
+/** A turn has begun with the node `nodeId`, whose text is `prompt`; without one it goes on. */
 export interface TurnStarted {
   type: "turn.started";
   sessionId: string;
   seq: number;
   turnId: string;
-  nodeId: string;
+  nodeId?: string;
   agent?: string;
   model: string;
   prompt: string;

@@ -238,13 +238,13 @@
 ---@field tokensBefore integer
 ---@field tokensAfter integer
 
----The summary is the node `nodeId`; sizes are in tokens.
+---The summary is the node `nodeId`; without one nothing was compacted. Sizes are in tokens.
 ---@class koda.CompactionEnded
 ---@field type "compaction.ended"
 ---@field sessionId string
 ---@field seq integer
 ---@field turnId? string
----@field nodeId string
+---@field nodeId? string
 ---@field agent? string
 ---@field tokensBefore integer
 ---@field tokensAfter integer
@@ -1138,13 +1138,13 @@
 ---@field options? table<string, any>
 ---@field wait? boolean Default: `false`.
 
----A turn has begun; `nodeId` is the node of its prompt, `prompt` the prompt's text.
+---A turn has begun with the node `nodeId`, whose text is `prompt`; without one it goes on.
 ---@class koda.TurnStarted
 ---@field type "turn.started"
 ---@field sessionId string
 ---@field seq integer
 ---@field turnId string
----@field nodeId string
+---@field nodeId? string
 ---@field agent? string
 ---@field model string
 ---@field prompt string

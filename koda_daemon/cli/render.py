@@ -168,6 +168,8 @@ class Renderer:
         )
 
     def _compaction(self, event: dict[str, Any]) -> None:
+        if "nodeId" not in event:  # nothing was compacted
+            return
         before, after = event.get("tokensBefore", 0), event.get("tokensAfter", 0)
         self.line(self._style.paint(f"The conversation was summarised: {before:,} tokens became {after:,}.", "dim"))
 

@@ -7,6 +7,7 @@ byte for byte, and nothing that a workspace brings along is run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -111,6 +112,12 @@ class Repository:
     @property
     def objects(self) -> Path:
         return self.folder / "objects"
+
+    def sweep(self) -> None:
+        """After a failure: git leaves what it could not write to the end, and so a full disk would stay full."""
+        for left in self.objects.glob("*/tmp_obj_*"):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
     @property
     def version(self) -> tuple[int, ...]:

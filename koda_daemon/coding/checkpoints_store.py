@@ -132,9 +132,11 @@ class Folder:
         """Runs something with the repository in a worker thread. git's failures become ``KodaError``."""
 
         def guarded() -> T:
+            repository = self.store.repository(self.main)
             try:
-                return function(self.store.repository(self.main))
+                return function(repository)
             except GitFailed as error:
+                repository.sweep()
                 _log.warning("git %s failed (%s): %s", error.command, error.code, error.said)
                 raise _failure(error.said.splitlines()[-1] if error.said else f"git ended with {error.code}") from error
             except OSError as error:

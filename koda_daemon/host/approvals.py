@@ -17,12 +17,15 @@ _log = logging.getLogger(__name__)
 
 
 class _Pending:
-    def __init__(self, request: ApprovalRequested) -> None:
+    """A request and the clients that hold it; ``group`` runs their asking and is cancelled with the answer."""
+
+    def __init__(self, request: ApprovalRequested, group: TaskGroup) -> None:
         self.request = request
+        self.group = group
         self.answered = anyio.Event()
         self.answer: ApprovalAnswer | None = None
         self.by = "nobody"
-        self.asking = 0
+        self.asking: dict[Client, anyio.CancelScope] = {}
 
 
 class Approvals:
@@ -39,28 +42,27 @@ class Approvals:
 
     async def ask(self, request: ApprovalRequested) -> ApprovalAnswer | None:
         """The answer, or None (deny): no client, an unknown option, an error, or every client lost or silent."""
-        entry = self._pending[request.call_id] = _Pending(request)
-        self._emit(request)
-        try:
-            async with anyio.create_task_group() as group:
-                clients = list(self._clients)
-                if not clients:
+        async with anyio.create_task_group() as group:
+            entry = self._pending[request.call_id] = _Pending(request, group)
+            self._emit(request)
+            try:
+                if not self._clients:
                     entry.answered.set()
-                for client in clients:
-                    self._start(group, client, entry)
+                for client in self._clients:
+                    self._start(client, entry)
                 await entry.answered.wait()
                 group.cancel_scope.cancel()
-        finally:
-            del self._pending[request.call_id]
-            answer = entry.answer
-            self._emit(
-                ApprovalResolved(
-                    turn_id=request.turn_id,
-                    call_id=request.call_id,
-                    option_id=answer.option_id if answer else None,
-                    by=entry.by,
+            finally:
+                del self._pending[request.call_id]
+                answer = entry.answer
+                self._emit(
+                    ApprovalResolved(
+                        turn_id=request.turn_id,
+                        call_id=request.call_id,
+                        option_id=answer.option_id if answer else None,
+                        by=entry.by,
+                    )
                 )
-            )
         return entry.answer
 
     def answer(self, call_id: str, answer: ApprovalAnswer | None, by: str) -> bool:
@@ -77,23 +79,31 @@ class Approvals:
         entry.answered.set()
         return True
 
-    async def show_again(self, client: Client) -> None:
+    def joined(self, client: Client) -> None:
         """Asks a client that attached later about everything that still waits."""
-        async with anyio.create_task_group() as group:
-            for entry in list(self._pending.values()):
-                self._start(group, client, entry)
+        for entry in self._pending.values():
+            if not entry.answered.is_set():
+                self._start(client, entry)
 
-    def _start(self, group: TaskGroup, client: Client, entry: _Pending) -> None:
-        entry.asking += 1
-        group.start_soon(self._ask_one, client, entry)
+    def left(self, client: Client) -> None:
+        """Takes back what a client that detached is asked; when it was the last one that could answer, that is no."""
+        for entry in self._pending.values():
+            if client in entry.asking:
+                entry.asking[client].cancel()
 
-    async def _ask_one(self, client: Client, entry: _Pending) -> None:
+    def _start(self, client: Client, entry: _Pending) -> None:
+        scope = entry.asking[client] = anyio.CancelScope()
+        entry.group.start_soon(self._ask_one, client, entry, scope)
+
+    async def _ask_one(self, client: Client, entry: _Pending, scope: anyio.CancelScope) -> None:
         try:
-            answer = await client.request_approval(entry.request)
-            if answer is not None:
-                self.answer(entry.request.call_id, answer, client.name)
+            with scope:
+                answer = await client.request_approval(entry.request)
+                if answer is not None:
+                    self.answer(entry.request.call_id, answer, client.name)
         except Exception:
             _log.exception("asking %s for an approval failed", client.name)  # and so it has not allowed anything
-        entry.asking -= 1
-        if entry.asking == 0:
+        if entry.asking.get(client) is scope:
+            del entry.asking[client]
+        if not entry.asking:
             entry.answered.set()

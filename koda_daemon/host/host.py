@@ -265,7 +265,7 @@ class Host:
             await live.close()
 
     async def lose_session(self, session_id: str) -> None:
-        """Lets go of a session that another daemon has deleted; its clients are told."""
+        """Lets go of a session that was deleted, by whichever daemon; its clients are told."""
         live = self._live.get(session_id)
         if live is not None:
             gone = ErrorData(kind="session.notFound", message="The session has been deleted.", retryable=False)
@@ -281,8 +281,10 @@ class Host:
             from koda_daemon.host.worktrees import before_delete
 
             await before_delete(live)
-        await self.close_session(session_id)
-        await self.sessions.delete(session_id)
+        async with live.admission:
+            await live.end_turn()
+            await self.sessions.delete(session_id)  # when that fails, clients still have what they had
+            await self.lose_session(session_id)
 
     async def _close(self) -> None:
         made = self.__dict__.get("checkpoints")

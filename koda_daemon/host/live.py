@@ -155,9 +155,11 @@ class LiveSession:
     def attach(self, client: Client) -> None:
         self.clients.append(client)
         self.left_at = None
+        self.approvals.joined(client)
 
     def detach(self, client: Client) -> None:
         self.clients.remove(client)
+        self.approvals.left(client)
         if not self.clients:
             self.left_at = time.monotonic()
             self._rest()
@@ -267,12 +269,16 @@ class LiveSession:
         await self.session.rename(title)
         self.emit(SessionChanged(session=self.session.info))
 
-    async def close(self) -> None:
-        """Ends the turn, the background processes and the memory of an open session; the stored one stays."""
+    async def end_turn(self) -> None:
+        """Cancels the turn that runs, if one does, and waits for its end."""
         turn = self.turn
         if turn is not None:
             turn.cancel()
             await turn.ended.wait()
+
+    async def close(self) -> None:
+        """Ends the turn, the background processes and the memory of an open session; the stored one stays."""
+        await self.end_turn()
         if "context" in self.__dict__:
             self.context.release()
         if "tools" in self.__dict__:

@@ -62,7 +62,7 @@ class Turns:
                 for client in live.clients:
                     live.host.start(client.turn_ended, turn.outcome)
         async with live.admission:
-            if self.running is None:
+            if live.host.find(live.id) is live and self.running is None:  # else the daemon ends, and what waits stays
                 await start_next(live)
 
     async def outcome(self, turn_id: str) -> TurnOutcome:

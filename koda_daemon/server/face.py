@@ -138,7 +138,10 @@ class Face:
         """Attaches the client to a session; one that opted in gets its events from now on. ``anew``: also when it is
         attached already, since it is told in another way of all that was before."""
         self.last_session = live.id
-        if live.id in self._attached:
+        attached = self._attached.get(live.id)
+        if attached is not None and attached is not live:  # that one was closed, and the session opened again
+            self.unsubscribe(live.id)
+        elif attached is not None:
             if anew and live.id in self._streams:
                 self._streams[live.id].restart()
             return

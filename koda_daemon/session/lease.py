@@ -28,6 +28,8 @@ SILENT_BEATS = 6
 """A holder whose counter stood still for so many looks may be replaced, though its process is there (or cannot be
 seen: it may live in another container)."""
 
+RETRY_SECONDS = 2.0
+"""When it is worth asking again whether a session is still locked: turns take seconds."""
 
 _SELECT = "SELECT id, pid, started, boot, space FROM daemons"
 
@@ -52,6 +54,7 @@ class SessionMovedError(KodaError):
             "session.locked",
             "Another Koda has changed this session meanwhile; nothing was done.",
             retryable=True,
+            retry_after=0.1,
             user_action="Try again.",
         )
 
@@ -154,6 +157,7 @@ def _locked(other: Daemon) -> KodaError:
         "session.locked",
         f"Another Koda (process {other.pid}) is working in this session.",
         retryable=True,
+        retry_after=RETRY_SECONDS,
         user_action="Wait until its turn has ended, or cancel it there.",
     )
 

@@ -178,6 +178,27 @@ def _make_private(path: Path) -> None:
             path.chmod(0o600)
 
 
+def identity(path: Path | None) -> tuple[int, int] | None:
+    """Tells the file at ``path`` from any other; None when there is none."""
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def gone(path: Path | None) -> KodaError:
+    return KodaError(
+        "internal",
+        "The session database was moved, replaced or deleted while Koda used it: nothing was stored.",
+        retryable=True,
+        user_action="Put the file back, or start Koda again to use what is there now.",
+        path=str(path),
+    )
+
+
 def _version(connection: Connection) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
@@ -240,19 +261,31 @@ def readable(error: BaseException, path: Path | None) -> BaseException:
         return KodaError("internal", f"{text[:-1]}: {reason}.", user_action=action, path=where)
     if not isinstance(error, sqlite3.Error):
         return error
+    if getattr(error, "sqlite_errorcode", -1) == _WRITE_FAILED:
+        text = "The session database could not be written: nothing was stored."
+        return KodaError("internal", text, user_action="Check the disk and your quota.", retryable=True, path=where)
     # The primary result code (https://www.sqlite.org/rescode.html); errors of the Python layer have none.
     code = getattr(error, "sqlite_errorcode", -1) & 0xFF
     text, action, retryable = _REASONS.get(code, (f"The session database failed: {error}.", None, False))
     return KodaError("internal", text, user_action=action, retryable=retryable, path=where)
 
 
+_WRITE_FAILED = 778
+"""SQLITE_IOERR_WRITE: besides broken disks, a quota or a limit of file sizes that is used up."""
+
+_BUSY = ("The session database is busy: another process holds it.", "Try again; if it lasts, end that process.", True)
+
 _REASONS: dict[int, tuple[str, str | None, bool]] = {
-    5: ("The session database is busy: another process holds it.", None, True),
-    6: ("The session database is busy: another process holds it.", None, True),
+    5: _BUSY,
+    6: _BUSY,
     3: ("The session database may not be accessed.", "Check the permissions of the KODA_HOME folder.", False),
     8: ("The session database is read-only.", "Check the permissions of the KODA_HOME folder.", False),
     10: ("The session database could not be read or written: the disk reports an error.", "Check the disk.", True),
-    11: ("The session database is damaged.", "Restore a backup, or move the file away to start anew.", False),
+    11: (
+        "The session database is damaged.",
+        "Keep a copy (`sqlite3 FILE .recover` saves what it can), then restore a backup or move the file away.",
+        False,
+    ),
     13: ("The disk is full: nothing was stored.", "Free some space and try again.", True),
     14: ("The session database cannot be opened.", "Check the permissions of the KODA_HOME folder.", False),
     26: ("The file is not a session database.", "Move it away, or set KODA_HOME to another folder.", False),

@@ -60,6 +60,8 @@ class Store:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._stopped: asyncio.Future[None] = loop.create_future()
+        self._file: tuple[int, int] | None = None
+        """Which file was opened, whatever is at ``path`` later."""
 
     @classmethod
     async def open(
@@ -131,6 +133,7 @@ class Store:
     ) -> None:
         try:
             connection = schema.connect(self._path, durability, migrations)
+            self._file = schema.identity(self._path)
         except BaseException as error:
             self._call(_settle, opened, schema.readable(error, self._path))
             return
@@ -177,6 +180,10 @@ class Store:
 
     def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
         """Runs the writes as one transaction; when that fails as a whole, each as one of its own."""
+        if schema.identity(self._path) != self._file:  # what is written to a file that has gone is lost
+            for job in jobs:
+                job.error = schema.gone(self._path)
+            return
         if len(jobs) == 1 or not self._together(connection, jobs):
             for job in jobs:
                 self._alone(connection, job, "BEGIN IMMEDIATE")

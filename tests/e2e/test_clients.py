@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,69 @@ async def test_a_stalled_client_is_let_go_and_comes_back_with_what_it_missed(tmp
         else:
             assert opened["nodes"] == whole["nodes"]
         assert opened["headId"] == whole["headId"]
+
+
+@pytest.mark.asyncio
+async def test_who_comes_later_is_asked_too_and_the_first_may_go(tmp_path: Path) -> None:
+    script = {"answers": [steps(call("write", path="a.txt", content="a\n")), "Done."]}
+    async with socket_daemon(tmp_path) as daemon:
+        one, two, three = [await daemon.connect() for _ in range(3)]
+        one.raw.on_request("koda/approval/request", lambda params: asyncio.sleep(60))
+        three.raw.on_request("koda/approval/request", lambda params: asyncio.sleep(60))
+        allowed = asyncio.Event()
+
+        async def allow(params: Any) -> Any:
+            await allowed.wait()
+            return {"optionId": "once"}
+
+        two.raw.on_request("koda/approval/request", allow)
+        session = await one.new(script, options={"mode": "ask"})
+        await one.request("koda/prompt", sessionId=session, content="Go")
+        asked = await one.event(session, "approval.requested")
+        for koda in (two, three):
+            assert (await koda.open(session))["pendingApprovals"][0]["callId"] == asked["callId"]
+            request = await koda.raw.wait_for(lambda message: message.get("method") == "koda/approval/request")
+            assert request["params"]["callId"] == asked["callId"]
+        # One goes without a word, one in good order: its question is taken back.
+        assert isinstance(one.raw, SocketClient)
+        one.raw.drop()
+        await three.request("koda/session/close", sessionId=session)
+        taken_back = await three.raw.wait_notification("$/cancelRequest")
+        assert taken_back["params"]["id"] == request["id"]
+        allowed.set()
+        assert (await two.event(session, "approval.resolved"))["optionId"] == "once"
+        assert (await two.event(session, "turn.ended"))["stopReason"] == "end"
+
+
+@pytest.mark.asyncio
+async def test_all_who_had_a_session_open_are_told_that_it_was_deleted(tmp_path: Path) -> None:
+    async with socket_daemon(tmp_path) as daemon:
+        one, two = await daemon.connect(), await daemon.connect()
+        session = await one.new({"answers": [steps(say("a"), {"type": "delay", "seconds": 60})]})
+        await two.open(session)
+        await one.request("koda/prompt", sessionId=session, content="Go")
+        await one.request("koda/prompt", sessionId=session, content="And then")
+        await one.request("koda/session/delete", sessionId=session)
+        assert (await two.event(session, "error"))["error"]["kind"] == "session.notFound"
+        assert two.transcript(session).types()[-2:] == ["turn.ended", "error"]
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_waits_and_is_lost_ends_nothing(tmp_path: Path) -> None:
+    script = {"answers": [steps(say("a"), call("bash", command="read x < pipe")), "b"], "otherwise": "c"}
+    async with socket_daemon(tmp_path) as daemon:
+        os.mkfifo(daemon.workspace / "pipe")
+        one, two = await daemon.connect(), await daemon.connect()
+        session = await one.new(script)
+        await two.open(session)
+        for number in (1, 2):  # one runs, one waits in the queue
+            one.raw.begin("koda/prompt", {"sessionId": session, "content": f"{number}", "wait": True})
+        await two.event(session, "tool.started")
+        await two.event(session, "queue.changed")
+        assert isinstance(one.raw, SocketClient)
+        one.raw.drop()
+        while (await two.request("koda/diagnose", sessionId=session))["facts"]["Session"]["clients"] != 1:
+            pass
+        (daemon.workspace / "pipe").write_text("x\n")
+        await two.event(session, "message.ended", lambda event: event["message"]["content"][0]["text"] == "c")
+        assert {event["stopReason"] for event in two.transcript(session).of("turn.ended")} == {"end"}

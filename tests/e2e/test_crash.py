@@ -25,6 +25,9 @@ BUSY = {
     "pace": 0.001,
 }
 
+ENV = {"KODA_KEYRING": "off"}  # credentials go into a file of the test
+DEEDS = ["cancel", "branch", "label", "rename", "checkout", "grant", "option", "sign in", "import"]
+
 
 class Facts:
     """What clients were told of one session as done, over all lives of the daemon."""
@@ -37,6 +40,11 @@ class Facts:
         self.labels: dict[str, str] = {}
         self.branches: set[str] = set()
         self.title: str | None = None
+        self.rules: set[str] = set()
+        self.imported: set[str] = set()
+        self.signed_in = False
+        self.efforts: set[str | None] = {None}
+        """What the option may be: as told last, or as asked for last without an answer."""
         self.seqs: list[int] = []
 
     def hear(self, koda: Koda) -> None:
@@ -58,7 +66,7 @@ class Facts:
     async def work(self, koda: Koda, chance: random.Random) -> None:
         """Asks for this and that until the daemon is gone."""
         for number in range(10_000):
-            deed = chance.choice(["prompt", "prompt", "prompt", "cancel", "branch", "label", "rename", "checkout"])
+            deed = chance.choice(["prompt"] * 4 + DEEDS)
             with contextlib.suppress(RefusedError):
                 await self.do(koda, deed, number, chance)
 
@@ -78,6 +86,21 @@ class Facts:
                 self.labels[str(node_id)] = label
             case "rename":
                 self.title = (await self.ask(koda, "koda/session/rename", title=f"T {number}"))["session"]["title"]
+            case "grant":
+                await koda.request("koda/permission/grant", tool="bash", pattern=f"echo {number}", scope="user")
+                self.rules.add(f"echo {number}")
+            case "option":
+                effort = chance.choice(["low", "high"])
+                self.efforts.add(effort)
+                await self.ask(koda, "koda/option/set", name="effort", value=effort)
+                self.efforts = {effort}
+            case "sign in" if not self.signed_in:
+                await koda.request("koda/auth/login", provider="openrouter", apiKey="sk-or-a-test-key")
+                self.signed_in = True
+            case "import" if len(self.imported) < 20 and known[0] is not None:
+                exported = str(koda.workspace / "exported.jsonl")
+                await self.ask(koda, "koda/session/export", format="jsonl", path=exported)
+                self.imported.add((await koda.request("koda/session/import", path=exported))["sessionId"])
             case "checkout" if known[0] is not None:
                 await self.ask(koda, "koda/checkout", nodeId=chance.choice(known))
 
@@ -111,13 +134,25 @@ class Facts:
                 assert node["message"]["content"] == self.results[node["id"]]
         for branch_id in self.branches:
             await self.ask(koda, "koda/checkout", nodeId=branch_id)
+        await self.check_besides(koda, opened)
         # Once checked they stay checked: what follows grows from them.
         self.nodes = dict.fromkeys(list(self.nodes)[-50:])
         self.results, self.labels, self.branches, self.turns = {}, {}, set(), set()
 
+    async def check_besides(self, koda: Koda, opened: dict[str, Any]) -> None:
+        """What does not stand in the tree."""
+        rules = (await koda.request("koda/permission/list"))["rules"]
+        assert self.rules <= {rule["pattern"] for rule in rules}
+        assert opened["session"]["options"].get("effort") in self.efforts
+        self.efforts = {opened["session"]["options"].get("effort")}
+        [provider] = (await koda.request("koda/auth/status", provider="openrouter"))["providers"]
+        assert provider["status"] == "ok" or not self.signed_in
+        sessions = (await koda.request("koda/session/list", limit=500))["sessions"]
+        assert self.imported <= {session["id"] for session in sessions}
+
 
 async def live_and_die(folder: Path, facts: Facts, chance: random.Random) -> None:
-    async with daemon(folder) as koda:
+    async with daemon(folder, env=ENV) as koda:
         if facts.session:
             await facts.check(koda)
         else:
@@ -138,14 +173,15 @@ async def test_every_fact_survives_every_kill(tmp_path: Path) -> None:
         facts, chance = Facts(), random.Random(name)
         for _ in range(KILLS // 2):
             await live_and_die(tmp_path / name, facts, chance)
-        async with daemon(tmp_path / name) as koda:
+        async with daemon(tmp_path / name, env=ENV) as koda:
             await facts.check(koda)
         connection = sqlite3.connect(tmp_path / name / "home" / ".koda" / "sessions.db")
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        # A daemon that ends well leaves nothing held.
-        assert connection.execute("SELECT count(*) FROM sessions WHERE holder IS NOT NULL").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM turns WHERE status = 'running'").fetchone() == (0,)
         connection.close()
+        # Whatever the last one held (its end may have been cut short by its own clock), the next one may write at once.
+        async with daemon(tmp_path / name) as koda:
+            await koda.request("koda/session/rename", sessionId=facts.session, title="Still ours")
 
     await asyncio.gather(lives("a"), lives("b"))

@@ -1,4 +1,8 @@
-"""A full disk and a read-only home: a clear error, nothing half stored, and work goes on when there is room again."""
+"""A full disk, a quota and a read-only home: a clear error, nothing half stored, and work goes on when there is room.
+
+Two ways to have no room: a small file system that only the daemon sees, where mount namespaces are allowed, and, on
+every Linux, a limit on the size of files that the daemon writes, which is what a quota looks like from inside.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.koda import ARGV, Koda, say, steps
+from tests.e2e.koda import ARGV, Koda, call, daemon, say, steps
 from tests.e2e.reducer import View
 from tests.harness.client import RawClient, RefusedError
 
@@ -30,15 +34,45 @@ def can_mount() -> bool:
     return subprocess.run((*_UNSHARE, "sh", "-c", script), capture_output=True).returncode == 0
 
 
-pytestmark = pytest.mark.skipif(not can_mount(), reason="no mount namespaces here")
+MOUNTS = can_mount()
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux has the means to pretend a full disk")
+no_room = pytest.mark.parametrize("kind", ["limit", *(["disk"] if MOUNTS else [])])
 
 
-class Disk:
-    """The file system of a daemon's home."""
+class Room:
+    """The room that a daemon has in its home, in ``folder``."""
 
-    def __init__(self, koda: Koda, home: Path) -> None:
-        self._root = Path(f"/proc/{koda.raw.pid}/root")
-        self.folder = self._root / home.relative_to("/")
+    said: str
+    """What errors say when there is none."""
+
+    def __init__(self, koda: Koda, folder: Path) -> None:
+        self.koda = koda
+        self.folder = folder
+
+    def fill(self) -> None:
+        raise NotImplementedError
+
+    def free(self) -> None:
+        raise NotImplementedError
+
+    def shrink(self, size: int) -> None:
+        """Leaves room for less than ``size`` bytes in one file, and for what Koda itself needs."""
+
+    def check(self, copy: Path) -> None:
+        """The database of the idle daemon is sound, and no turn in it runs."""
+        copy.mkdir()
+        for name in ("sessions.db", "sessions.db-wal"):
+            shutil.copy(self.folder / name, copy / name)
+        connection = sqlite3.connect(copy / "sessions.db")
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("SELECT count(*) FROM turns WHERE status = 'running'").fetchone() == (0,)
+        connection.close()
+
+
+class Disk(Room):
+    """A small one, full."""
+
+    said = "disk is full"
 
     def fill(self) -> None:
         with (self.folder / "filler").open("ab", buffering=0) as file:
@@ -52,19 +86,37 @@ class Disk:
     def free(self) -> None:
         (self.folder / "filler").unlink()
 
-    def check(self, copy: Path) -> None:
-        """The database of the idle daemon is sound, and no turn in it runs."""
-        copy.mkdir()
-        for name in ("sessions.db", "sessions.db-wal"):
-            shutil.copy(self.folder / name, copy / name)
-        connection = sqlite3.connect(copy / "sessions.db")
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("SELECT count(*) FROM turns WHERE status = 'running'").fetchone() == (0,)
-        connection.close()
+
+class Limit(Room):
+    """No file may grow, nor be written over."""
+
+    said = "could not be written"
+
+    def fill(self) -> None:
+        self._set(0)
+
+    def free(self) -> None:
+        self._set(1 << 40)
+
+    def shrink(self, size: int) -> None:
+        self._set(size)
+
+    def _set(self, size: int) -> None:
+        if sys.platform == "linux":
+            import resource
+
+            _, hard = resource.prlimit(self.koda.raw.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(self.koda.raw.pid, resource.RLIMIT_FSIZE, (size, hard))
 
 
 @asynccontextmanager
-async def daemon_on_disk(tmp_path: Path, size: str = "4m") -> AsyncIterator[tuple[Koda, Disk]]:
+async def daemon_with(kind: str, tmp_path: Path, size: str = "4m") -> AsyncIterator[tuple[Koda, Room]]:
+    if kind == "limit":
+        async with daemon(tmp_path) as koda:
+            room = Limit(koda, tmp_path / "home" / ".koda")
+            yield koda, room
+            room.free()
+        return
     home, workspace = tmp_path / "home", tmp_path / "work"
     (home / ".koda").mkdir(parents=True)
     workspace.mkdir()
@@ -72,7 +124,7 @@ async def daemon_on_disk(tmp_path: Path, size: str = "4m") -> AsyncIterator[tupl
     koda = Koda(raw, workspace)
     try:
         await koda.initialize()
-        yield koda, Disk(koda, home / ".koda")
+        yield koda, Disk(koda, Path(f"/proc/{raw.pid}/root") / (home / ".koda").relative_to("/"))
     finally:
         await raw.stop()
 
@@ -87,9 +139,10 @@ def view_of(koda: Koda, session: str, opened: dict[str, Any]) -> View:
     return view
 
 
+@no_room
 @pytest.mark.asyncio
-async def test_a_full_disk_refuses_prompts_and_takes_them_again_when_there_is_room(tmp_path: Path) -> None:
-    async with daemon_on_disk(tmp_path) as (koda, disk):
+async def test_a_full_disk_refuses_prompts_and_takes_them_again_when_there_is_room(tmp_path: Path, kind: str) -> None:
+    async with daemon_with(kind, tmp_path) as (koda, disk):
         session = await koda.new({"answers": ["One."], "otherwise": "More."})
         assert (await koda.prompt(session, "Go"))["text"] == "One."
         tree = await koda.request("koda/tree", sessionId=session)
@@ -104,7 +157,7 @@ async def test_a_full_disk_refuses_prompts_and_takes_them_again_when_there_is_ro
                 await koda.request(method, sessionId=session, **params)
             assert refused.value.data["kind"] == "internal"
             assert refused.value.data["retryable"]
-            assert "disk is full" in refused.value.message
+            assert disk.said in refused.value.message
             assert refused.value.data["userAction"]
         # What is there can be looked at.
         assert await koda.request("koda/tree", sessionId=session) == tree
@@ -114,13 +167,14 @@ async def test_a_full_disk_refuses_prompts_and_takes_them_again_when_there_is_ro
         disk.check(tmp_path / "copy")
 
 
+@no_room
 @pytest.mark.asyncio
-async def test_a_disk_that_fills_up_in_mid_turn_ends_the_turn_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_disk_that_fills_up_in_mid_turn_ends_the_turn_and_nothing_else(tmp_path: Path, kind: str) -> None:
     script = {
         "answers": [steps(say("Much " * 60_000, 1000), {"type": "delay", "seconds": 1}, say("and more."))],
         "otherwise": "There is room.",
     }
-    async with daemon_on_disk(tmp_path) as (koda, disk):
+    async with daemon_with(kind, tmp_path) as (koda, disk):
         session = await koda.new(script)
         opened = await koda.request("koda/session/open", sessionId=session)
         waiting = koda.raw.begin("koda/prompt", {"sessionId": session, "content": "Go", "wait": True})
@@ -128,7 +182,7 @@ async def test_a_disk_that_fills_up_in_mid_turn_ends_the_turn_and_nothing_else(t
         disk.fill()
         result = await waiting.result(20)
         assert result["stopReason"] == "error"
-        assert "disk is full" in result["error"]["message"]
+        assert disk.said in result["error"]["message"]
         assert result["error"]["userAction"]
         ended = await koda.event(session, "turn.ended")
         assert ended["error"] == result["error"]
@@ -146,13 +200,69 @@ async def test_a_disk_that_fills_up_in_mid_turn_ends_the_turn_and_nothing_else(t
         disk.check(tmp_path / "copy")
 
 
+@no_room
 @pytest.mark.asyncio
-async def test_a_home_that_is_read_only_from_the_start_is_said(tmp_path: Path) -> None:
-    home, workspace = tmp_path / "home", tmp_path / "work"
-    (home / ".koda").mkdir(parents=True)
+async def test_a_compaction_without_room_changes_nothing(tmp_path: Path, kind: str) -> None:
+    script = {"answers": ["One. " * 3000, "Two. " * 3000], "otherwise": "Summed up. " * 20_000}
+    async with daemon_with(kind, tmp_path) as (koda, disk):
+        session = await koda.new(script)
+        opened = await koda.request("koda/session/open", sessionId=session)
+        for text in ("First", "Second"):
+            await koda.prompt(session, text)
+        disk.fill()
+        with pytest.raises(RefusedError) as refused:
+            await koda.request("koda/compact", sessionId=session)
+        assert disk.said in refused.value.message
+        assert "nodeId" not in await koda.event(session, "compaction.ended")
+        fresh = View()
+        fresh.open(await koda.request("koda/session/open", sessionId=session))
+        assert view_of(koda, session, opened).shown() == fresh.shown()
+        disk.free()
+        node = (await koda.request("koda/compact", sessionId=session))["nodeId"]
+        assert (await koda.request("koda/tree", sessionId=session))["headId"] == node
+        disk.check(tmp_path / "copy")
+
+
+@no_room
+@pytest.mark.asyncio
+async def test_a_checkpoint_that_finds_no_room_takes_none(tmp_path: Path, kind: str) -> None:
+    """The files are more than the disk holds: that is told, and the session still has its room."""
+    script = {"answers": [steps(call("write", path="a.txt", content="new\n")), "Done."], "otherwise": "More."}
+    async with daemon_with(kind, tmp_path) as (koda, disk):
+        disk.shrink(3 << 20)
+        (koda.workspace / "big").write_bytes(os.urandom(6 << 20))
+        session = await koda.new(script)
+        assert (await koda.prompt(session, "Go"))["text"] == "Done."
+        assert "cannot be taken back" in (await koda.event(session, "notice"))["message"]
+        assert (koda.workspace / "a.txt").read_text() == "new\n"
+        assert (await koda.prompt(session, "Go on"))["text"] == "More."
+        assert not list(disk.folder.rglob("tmp_obj_*"))
+        disk.check(tmp_path / "copy")
+
+
+def unwritable(tmp_path: Path, kind: str) -> tuple[Path, tuple[str, ...]]:
+    """A home that cannot be written, and the command to start the daemon with it."""
+    home = tmp_path / "home" / ".koda"
+    match kind:
+        case "read-only":
+            script = 'mount -t tmpfs -o ro koda "$KODA_HOME" && exec "$@"'
+            return home, (*_UNSHARE, "sh", "-c", script, "sh", *ARGV)
+        case "a file":
+            home.rmdir()
+            home.write_text("precious")
+            return home, ARGV
+        case _:
+            return Path("/proc/koda"), ARGV  # nobody, not even root, makes folders there
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["nowhere", "a file", *(["read-only"] if MOUNTS else [])])
+async def test_a_home_that_cannot_be_written_from_the_start_is_said(tmp_path: Path, kind: str) -> None:
+    folder, workspace = tmp_path / "home", tmp_path / "work"
+    (folder / ".koda").mkdir(parents=True)
     workspace.mkdir()
-    script = 'mount -t tmpfs -o ro koda "$KODA_HOME" && exec "$@"'
-    raw = await RawClient.start((*_UNSHARE, "sh", "-c", script, "sh", *ARGV), home=home, cwd=workspace)
+    home, argv = unwritable(tmp_path, kind)
+    raw = await RawClient.start(argv, home=folder, env={"KODA_HOME": str(home)}, cwd=workspace)
     koda = Koda(raw, workspace)
     try:
         await koda.initialize()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.koda import Koda, call, daemon, say, steps, texts
+from tests.harness.client import RefusedError
 
 BUSY = {
     "answers": [],
@@ -138,3 +139,41 @@ async def test_a_session_can_be_closed_deleted_and_renamed(tmp_path: Path) -> No
         assert (await koda.request("koda/session/list"))["sessions"][0]["title"] == "New name"
         await koda.request("koda/session/delete", sessionId=session)
         assert (await koda.request("koda/session/list"))["sessions"] == []
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_acknowledged_into_a_database_that_was_moved_away(tmp_path: Path) -> None:
+    """Whoever wrote on would write into a file that no later daemon finds."""
+    async with daemon(tmp_path) as koda:
+        session = await koda.new({"answers": ["A."], "otherwise": "B."})
+        await koda.prompt(session, "Go")
+        database = tmp_path / "home" / ".koda" / "sessions.db"
+        database.rename(database.with_name("elsewhere.db"))
+        for meanwhile in (None, b"another one"):
+            if meanwhile is not None:
+                database.write_bytes(meanwhile)
+            with pytest.raises(RefusedError) as refused:
+                await koda.prompt(session, "Lost?")
+            assert "moved" in refused.value.message
+            assert refused.value.data["userAction"]
+            assert refused.value.data["path"] == str(database)
+        database.with_name("elsewhere.db").rename(database)
+        assert (await koda.prompt(session, "Back?"))["text"] == "B."
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("content", [b"no database " * 1000, None], ids=["garbage", "cut in half"])
+async def test_a_damaged_database_is_said_and_left_as_it_is(tmp_path: Path, content: bytes | None) -> None:
+    database = tmp_path / "home" / ".koda" / "sessions.db"
+    async with daemon(tmp_path) as koda:
+        await koda.prompt(await koda.new(texts("A.")), "Go")
+    content = database.read_bytes()[: database.stat().st_size // 2] if content is None else content
+    database.write_bytes(content)
+    async with daemon(tmp_path) as koda:
+        for method, params in (("koda/session/list", {}), ("koda/session/new", {"cwd": str(tmp_path)})):
+            with pytest.raises(RefusedError) as refused:
+                await koda.raw.request(method, params)
+            assert refused.value.data["kind"] == "internal"
+            assert refused.value.data["path"] == str(database)
+            assert "away" in refused.value.data["userAction"]
+    assert database.read_bytes() == content

@@ -72,3 +72,20 @@ async def test_what_was_under_way_at_the_end_is_kept(tmp_path: Path) -> None:
         assert [node["kind"] for node in opened["nodes"]] == ["user", "assistant", "toolResult"]
         assert opened["nodes"][-1]["message"]["status"] == "cancelled"
         assert not running(token)
+
+
+@pytest.mark.asyncio
+async def test_prompts_that_waited_at_the_end_still_wait(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as koda:
+        await busy(koda)
+        [session] = koda.sessions
+        queued = await koda.request("koda/prompt", sessionId=session, content="Then this")
+        koda.raw.begin("koda/prompt", {"sessionId": session, "content": "And this", "wait": True})
+        await koda.event(session, "queue.changed", lambda event: len(event["queue"]) == 2)
+        koda.raw.signal(signal.SIGTERM)
+        await koda.raw.wait_exit(5)
+    async with daemon(tmp_path) as koda:
+        queue = (await koda.request("koda/queue/list", sessionId=session))["queue"]
+        assert [each["content"][0]["text"] for each in queue] == ["Then this", "And this"]
+        assert queue[0]["turnId"] == queued["turnId"]
+        await koda.request("koda/queue/remove", sessionId=session, turnId=queued["turnId"])

@@ -113,6 +113,7 @@ async def test_while_one_works_the_other_may_look_but_not_write(tmp_path: Path) 
             assert refused.value.data["kind"] == "session.locked"
             assert refused.value.data["retryable"]
             assert refused.value.data["userAction"]
+            assert refused.value.data["retryAfterMs"] > 0
         assert (await two.request("koda/tree", sessionId=session))["headId"] == opened["headId"]
         await one.request("koda/turn/cancel", sessionId=session)
         assert (await two.event(session, "turn.ended"))["stopReason"] == "cancelled"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -275,3 +276,33 @@ async def test_what_was_deleted_elsewhere_is_gone(tmp_path: Path) -> None:
             with pytest.raises(KodaError) as caught:
                 await change
             assert caught.value.kind == "session.notFound"
+
+
+@pytest.mark.asyncio
+async def test_a_number_that_another_process_has_now_holds_nothing(tmp_path: Path) -> None:
+    """The holder has died, and its process number was given to a stranger."""
+    path = tmp_path / "k.db"
+    async with opened(path) as one, opened(path) as two:
+        mine, theirs = await shared(path, one, two)
+        await mine.append(user(mine.head_id, "x"), turn=running("t"))
+        with pytest.raises(KodaError) as refused:
+            await theirs.claim()
+        assert refused.value.kind == "session.locked"
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE daemons SET started = 'long ago'")
+        connection.commit()
+        connection.close()
+        await theirs.claim()
+        assert not theirs.running
+
+
+@pytest.mark.asyncio
+async def test_a_manager_that_is_closed_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "k.db"
+    async with opened(path) as one:
+        session = await one.create(cwd="/w", model="demo/one")
+        await session.append(user(None, "first"), turn=running("t"))
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT count(*) FROM sessions WHERE holder IS NOT NULL").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM daemons").fetchone() == (0,)
+    connection.close()

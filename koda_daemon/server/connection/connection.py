@@ -61,6 +61,8 @@ class Connection:
         self._last_id = 0
         self._end: asyncio.Future[End] = self._loop.create_future()
         self._open = True
+        self.ending = False
+        """True once handlers are cancelled because the connection ends, not because the client asked for it."""
 
     # -- life
 
@@ -98,6 +100,7 @@ class Connection:
 
     async def cancel_all(self, seconds: float = 5.0) -> bool:
         """Cancel every handler and wait for their clean-up; False when some did not end within ``seconds``."""
+        self.ending = True
         for task in self._tasks:
             self._cancel(task)
         return await self.settle(seconds)

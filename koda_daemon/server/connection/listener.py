@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import socket
 import stat
@@ -10,6 +11,13 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from koda_daemon.server.connection.transport import Transport, open_transport
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.5
+"""How long no client is accepted after accepting one has failed."""
+LOCK_TRIES = 100
+"""Of 20 ms each."""
 
 
 @contextlib.asynccontextmanager
@@ -22,17 +30,18 @@ async def listen(path: str, on_client: Callable[[Transport], Awaitable[None]]) -
     """
     if sys.platform == "win32":
         raise OSError(errno.EAFNOSUPPORT, "Unix sockets are not supported here", path)
-    await _remove_stale(path)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with server:
         server.setblocking(False)
-        before = os.umask(0o177)
-        try:
-            server.bind(path)
-        finally:
-            os.umask(before)
-        own = os.stat(path).st_ino
-        server.listen()
+        async with _one_at_a_time(path):
+            await _remove_stale(path)
+            before = os.umask(0o177)
+            try:
+                server.bind(path)
+            finally:
+                os.umask(before)
+            own = os.stat(path).st_ino
+            server.listen()
         clients: set[asyncio.Task[None]] = set()
         accepting = asyncio.create_task(_accept(server, on_client, clients))
         try:
@@ -52,10 +61,21 @@ async def _accept(
 ) -> None:
     loop = asyncio.get_running_loop()
     while True:
-        client, _ = await loop.sock_accept(server)
+        try:
+            client, _ = await loop.sock_accept(server)
+        except OSError as error:  # no file descriptor is left: who waits is served when another client has gone
+            log.error("a client cannot be accepted: %s", error.strerror)
+            await asyncio.sleep(RETRY_SECONDS)
+            continue
         client.setblocking(False)
-        fd = client.detach()
-        task = loop.create_task(_serve(open_transport(fd, fd), on_client))
+        try:
+            transport = open_transport(client.fileno(), client.fileno())
+        except OSError as error:
+            log.error("a client cannot be served: %s", error.strerror)
+            client.close()
+            continue
+        client.detach()
+        task = loop.create_task(_serve(transport, on_client))
         clients.add(task)
         task.add_done_callback(clients.discard)
 
@@ -67,6 +87,29 @@ async def _serve(transport: Transport, on_client: Callable[[Transport], Awaitabl
         transport.close()
 
 
+@contextlib.asynccontextmanager
+async def _one_at_a_time(path: str) -> AsyncIterator[None]:
+    """Of daemons that start together on one path, one looks at what is there and binds before the next one looks.
+
+    The folder is what they lock: a lock file would have to stay. Whoever else holds that lock delays us at most.
+    """
+    import fcntl
+
+    folder = os.open(os.path.dirname(path) or os.curdir, os.O_RDONLY)
+    try:
+        for _ in range(LOCK_TRIES):
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.02)
+            except OSError:  # a file system without locks
+                break
+        yield
+    finally:
+        os.close(folder)
+
+
 async def _remove_stale(path: str) -> None:
     try:
         mode = os.lstat(path).st_mode
@@ -76,6 +119,8 @@ async def _remove_stale(path: str) -> None:
         raise OSError(errno.EEXIST, "there is something that is not a socket", path)
     try:
         _, writer = await asyncio.open_unix_connection(path)
+    except FileNotFoundError:  # its daemon was ending
+        return
     except ConnectionRefusedError:
         os.unlink(path)
     else:

@@ -39,8 +39,8 @@ async def _answer(face: Face, live: LiveSession, admission: Admission, *, wait: 
     try:
         outcome = await live.turns.outcome(admission.turn_id)
     except anyio.get_cancelled_exc_class():
-        # Cancelling a request that waits is cancelling its turn.
-        if not live.turns.cancel(admission.turn_id):
+        # Cancelling a request that waits is cancelling its turn; losing the client is not.
+        if not face.connection.ending and not live.turns.cancel(admission.turn_id):
             with anyio.CancelScope(shield=True), contextlib.suppress(KodaError):
                 await prompts.remove_queued(live, admission.turn_id)
         raise

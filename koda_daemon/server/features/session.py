@@ -27,9 +27,13 @@ async def new(face: Face, params: p.SessionNewParams) -> p.SessionNewResult:
 
 
 async def open_(face: Face, params: p.SessionOpenParams) -> p.SessionOpenResult:
-    live = await (await face.host()).session(params.session_id)
-    await live.refresh()
-    nodes = await live.shown(params.limit)
+    host = await face.host()
+    while True:
+        live = await host.session(params.session_id)
+        await live.refresh()
+        nodes = await live.shown(params.limit)
+        if host.find(live.id) is live:  # else it was closed meanwhile
+            break
     # From here on nothing waits: nodes, numbers and the subscription are of one instant.
     missed = live.log.after(params.since) if params.since is not None else None
     seq = live.log.seq

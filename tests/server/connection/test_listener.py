@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from koda_daemon.server.connection import listener
 from koda_daemon.server.connection.connection import Connection
 from koda_daemon.server.connection.lifecycle import Gate, ProcessWatch
 from koda_daemon.server.connection.listener import listen
@@ -95,3 +96,48 @@ async def test_the_socket_of_a_successor_is_not_removed(tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as successor:
             successor.bind(path)
     assert sorted(os.listdir(tmp_path)) == ["socket", "socket.old"]
+
+
+@pytest.mark.asyncio
+async def test_of_two_that_start_together_one_listens(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(path)
+    over = asyncio.Event()
+
+    async def start() -> str:
+        try:
+            async with listen(path, serve):
+                await over.wait()
+        except OSError as error:
+            over.set()
+            return str(error.strerror)
+        return "listened"
+
+    assert sorted(await asyncio.gather(start(), start())) == ["another daemon listens here", "listened"]
+
+
+@pytest.mark.asyncio
+async def test_who_cannot_be_accepted_is_served_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process has no file descriptor left for a while: who connects waits, and nobody else notices."""
+    import resource  # not on Windows
+
+    path = str(tmp_path / "socket")
+    tried = asyncio.Event()
+    monkeypatch.setattr(listener.log, "error", lambda *_: tried.set())
+    async with listen(path, serve):
+        with socket.socket(socket.AF_UNIX) as client:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            free = os.dup(client.fileno())
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+            try:
+                client.connect(path)
+                await asyncio.wait_for(tried.wait(), 10)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            client.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=client)
+            assert await ask(reader, writer, "initialize", {}) is not None
+            writer.close()
+            await writer.wait_closed()

@@ -349,6 +349,9 @@ handlers["compaction.started"] = function(self)
 end
 
 handlers["compaction.ended"] = function(self, event)
+  if not event.nodeId then
+    return -- nothing was summed up
+  end
   self.view:add(render.note(
     ("— summed up: %s tokens became %s"):format(render.tokens(event.tokensBefore), render.tokens(event.tokensAfter))
   ))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from koda_daemon.base.errors import ErrorKind
 
 EVENT_CONTEXT: dict[str, tuple[str, ...]] = {
-    "turn.started": ("turnId", "nodeId"),
+    "turn.started": ("turnId",),
     "turn.ended": ("turnId",),
     "turn.steered": ("turnId", "nodeId"),
     "text.delta": ("turnId", "nodeId"),
@@ -27,12 +27,11 @@ EVENT_CONTEXT: dict[str, tuple[str, ...]] = {
     "retry": ("turnId",),
     "usage": ("turnId",),
     "label.changed": ("nodeId",),
-    "compaction.ended": ("nodeId",),
 }
 """The optional fields of ``Event`` that are always there, by type. ``sessionId`` and ``seq`` are with all of them."""
 
 EVENT_NOTES: dict[str, str] = {
-    "turn.started": "A turn has begun; `nodeId` is the node of its prompt, `prompt` the prompt's text.",
+    "turn.started": "A turn has begun with the node `nodeId`, whose text is `prompt`; without one it goes on.",
     "turn.ended": "A turn has ended; nothing of this turn follows. `usage` is the sum of its answers.",
     "text.delta": "A piece of the answer's text, to be appended. Provisional until `message.ended`.",
     "thinking.delta": "A piece of the answer's reasoning, to be appended. Provisional until `message.ended`.",
@@ -56,7 +55,7 @@ EVENT_NOTES: dict[str, str] = {
     "session.changed": "The session's title, model or other facts, as they are now.",
     "option.changed": "An option of the session, as it is now.",
     "compaction.started": "The older part of the head's path is being summed up.",
-    "compaction.ended": "The summary is the node `nodeId`; sizes are in tokens.",
+    "compaction.ended": "The summary is the node `nodeId`; without one nothing was compacted. Sizes are in tokens.",
     "error": "Something failed outside of a turn.",
 }
 
