@@ -220,7 +220,10 @@ export interface BranchParams {
   files?: "keep" | "restore" | "worktree";
   /** Files that the user changed by hand since then, when files are restored. Default: `"refuse"`. */
   conflicts?: "keep" | "overwrite" | "refuse";
-  /** Whether the branch that is left is summed up in a node of the new one. Default: `false`. */
+  /**
+   * Whether the model sums up the branch that is left, in the first node of the new one (`headId` of the answer).
+   * Without that summary there is no branch: the error is the provider's. Default: `false`.
+   */
   summarize?: boolean;
 }
 

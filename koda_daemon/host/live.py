@@ -89,6 +89,8 @@ class LiveSession:
         self._outcomes: dict[str, TurnOutcome] = {}
         self._waiting: dict[str, anyio.Event] = {}
         self.admission = asyncio.Lock()
+        self.errand: anyio.CancelScope | None = None
+        """What runs instead of a turn (``host.errand``)."""
 
     # Made at first use, and so are the imports behind them: whoever opens a session does not wait for its first turn.
 
@@ -195,7 +197,7 @@ class LiveSession:
         """Whether closing it would end nothing."""
         return (
             not self.clients
-            and self.turn is None
+            and not self.busy
             and not self.admission.locked()
             and not ("tools" in self.__dict__ and any(one.state == "running" for one in self.tools.background.list()))
         )
@@ -232,12 +234,10 @@ class LiveSession:
                 return msgspec.convert(known, Admission)
             chosen = self.host.models.model(model or self.session.model)
             check_options(self.host, options)
-            if self.turn is None and not self.session.queue:
+            if not self.busy and not self.session.queue:
                 return await self._start(blocks, new_id(), chosen, options or {}, request_id)
-            if self.turn is not None and delivery == "reject":
-                raise KodaError(
-                    "turn.busy", "A turn is running.", retryable=True, user_action="Wait, steer or queue the prompt."
-                )
+            if self.busy and delivery == "reject":
+                raise self._is_busy("Wait, steer or queue the prompt.")
             steer = self.turn is not None and delivery == "steer"
             waiting = QueuedPrompt(
                 turn_id=new_id(),
@@ -253,7 +253,7 @@ class LiveSession:
             )
             await self.session.enqueue(waiting, request=_remember(request_id, admission))
             self.queue_changed()
-            if self.turn is None:  # it ended while the prompt was being stored
+            if not self.busy:  # it ended while the prompt was being stored
                 await self._start_next()
             return admission
 
@@ -343,8 +343,12 @@ class LiveSession:
             if turn.outcome is not None:
                 for client in self.clients:
                     self.host.start(client.turn_ended, turn.outcome)
+        await self.next_turn()
+
+    async def next_turn(self) -> None:
+        """Starts the turn of the prompt that waits longest, if nothing else runs."""
         async with self.admission:
-            if self.turn is None:
+            if not self.busy:
                 await self._start_next()
 
     async def _bring_home(self) -> None:
@@ -392,7 +396,10 @@ class LiveSession:
             waiting.set()
 
     def cancel(self, turn_id: str | None = None) -> bool:
-        """Cancels the running turn (or only if it is ``turn_id``); False when there was none."""
+        """Cancels the running turn (or only if it is ``turn_id``), or the errand; False when there was none."""
+        if self.errand is not None and turn_id is None:
+            self.errand.cancel()
+            return True
         if self.turn is None or turn_id not in (None, self.turn.id):
             return False
         self.turn.cancel()
@@ -503,9 +510,18 @@ class LiveSession:
             here = entry.parent_id
         return here
 
+    @property
+    def busy(self) -> bool:
+        """Whether a turn or an errand runs."""
+        return self.turn is not None or self.errand is not None
+
     def need_idle(self) -> None:
-        if self.turn is not None:
-            raise KodaError("turn.busy", "A turn is running.", retryable=True, user_action="Cancel it or wait.")
+        if self.busy:
+            raise self._is_busy("Cancel it or wait.")
+
+    def _is_busy(self, advice: str) -> KodaError:
+        what = "A turn is running." if self.turn is not None else "A summary is being written."
+        return KodaError("turn.busy", what, retryable=True, user_action=advice)
 
     @writes
     async def rename(self, title: str | None) -> None:
@@ -514,6 +530,8 @@ class LiveSession:
 
     async def close(self) -> None:
         """Ends the turn, the background processes and the memory of an open session; the stored one stays."""
+        if self.errand is not None:
+            self.errand.cancel()
         turn = self.turn
         if turn is not None:
             turn.cancel()

@@ -29,6 +29,7 @@ from koda_daemon.session.window import effective_path, messages_of
 __all__ = [
     "SUMMARY_SYSTEM",
     "Cut",
+    "branch_summary_node",
     "branch_summary_prompt",
     "choose_cut",
     "compaction_node",
@@ -163,16 +164,29 @@ def compaction_node(
         kind="compaction",
         created_at=timestamp(),
         turn_id=turn_id,
-        summary=with_files(summary, cut),
+        summary=with_files(summary, cut.read, cut.changed),
         first_kept_id=cut.first_kept_id,
         details=details,
     )
 
 
-def with_files(summary: str, cut: Cut) -> str:
+def branch_summary_node(parent_id: str | None, summary: str, left: Sequence[Node], *, left_id: str) -> Node:
+    """The first node of a branch: what happened on the one that was left (``left`` of its nodes, up to ``left_id``)."""
+    read, changed = touched_files(left, left[0] if left and left[0].kind == "compaction" else None)
+    return Node(
+        id=new_id(),
+        parent_id=parent_id,
+        kind="branchSummary",
+        created_at=timestamp(),
+        summary=with_files(summary, read, changed),
+        details={"fromId": left_id, "readFiles": list(read), "changedFiles": list(changed)},
+    )
+
+
+def with_files(summary: str, read: Sequence[str], changed: Sequence[str]) -> str:
     """The summary followed by the files that were touched."""
     parts = [summary.strip()]
-    for title, paths in (("Files changed", cut.changed), ("Files read", cut.read)):
+    for title, paths in (("Files changed", changed), ("Files read", read)):
         if paths:
             parts.append(f"## {title}\n" + "\n".join(f"- {path}" for path in paths))
     return "\n\n".join(parts)

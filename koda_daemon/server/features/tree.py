@@ -43,8 +43,8 @@ def _branches(live: LiveSession) -> tuple[p.BranchInfo, ...]:
 async def branch(face: Face, params: p.BranchParams) -> p.BranchResult:
     if params.files == "restore" and not params.checkout:
         raise KodaError("params.invalid", "Files are restored for a branch that is checked out.", path="$.checkout")
-    if params.summarize:
-        raise KodaError("params.invalid", "This daemon makes no branch summaries yet.", path="$.summarize")
+    if params.summarize and (params.files == "worktree" or not params.checkout):
+        raise KodaError("params.invalid", "A branch is summed up when it is left for this one.", path="$.summarize")
     live = await (await face.host()).session(params.session_id)
     if params.files != "keep":
         face.subscribe(live)  # its open documents count
@@ -65,6 +65,7 @@ async def branch(face: Face, params: p.BranchParams) -> p.BranchResult:
         checkout=params.checkout,
         files=params.files,
         conflicts=params.conflicts,
+        summarize=params.summarize,
     )
     return p.BranchResult(head_id=live.session.head_id, branch_id=branch_id)
 

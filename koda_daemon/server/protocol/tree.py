@@ -55,7 +55,8 @@ class BranchParams(Params, kw_only=True):
     conflicts: Conflicts = "refuse"
     """Files that the user changed by hand since then, when files are restored."""
     summarize: bool = False
-    """Whether the branch that is left is summed up in a node of the new one."""
+    """Whether the model sums up the branch that is left, in the first node of the new one (``head_id`` of the answer).
+    Without that summary there is no branch: the error is the provider's."""
 
 
 class BranchResult(Result, kw_only=True):
