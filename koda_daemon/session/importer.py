@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,9 @@ from koda_daemon.session.tree import Tree, tree_node
 T = TypeVar("T")
 
 UNKNOWN_MODEL = "unknown/unknown"
+WARNINGS_SHOWN = 50
+HEADER_LINES = 10
+"""How far down Pi's header may be: programs that build on it put lines of their own before it."""
 
 
 class Imported(Struct, kw_only=True):
@@ -97,7 +101,9 @@ def _read(source: str | Path) -> Imported:
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise KodaError("params.invalid", f"The file cannot be read: {reason}.", path=str(source)) from None
-    return parse(source)
+    imported = parse(source)
+    imported.warnings = _bounded(imported.warnings)
+    return imported
 
 
 def parse(text: str) -> Imported:
@@ -109,9 +115,17 @@ def parse(text: str) -> Imported:
         return _own(lines, warnings)
     from koda_daemon.session.importer_pi import ENTRY_TYPES, convert
 
-    if first.get("type") in ENTRY_TYPES:
+    if any(entry.get("type") == "session" for _, entry in lines[:HEADER_LINES]) or first.get("type") in ENTRY_TYPES:
         return convert([entry for _, entry in lines], warnings)
     raise KodaError("params.invalid", "This is neither a Koda nor a Pi session file.")
+
+
+def _bounded(warnings: list[str]) -> list[str]:
+    """Each warning once, and not more than a person reads."""
+    counted = Counter(warnings)
+    shown = [text if count == 1 else f"{text} ({count} times)" for text, count in counted.items()]
+    more = len(shown) - WARNINGS_SHOWN
+    return [*shown[:WARNINGS_SHOWN], f"… and {more} more."] if more > 0 else shown
 
 
 def _objects(text: str, warnings: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -121,7 +135,7 @@ def _objects(text: str, warnings: list[str]) -> Iterator[tuple[int, dict[str, An
         if line.strip():
             try:
                 value = _decoded(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 value = None
             if isinstance(value, dict):
                 yield number, value
