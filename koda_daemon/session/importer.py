@@ -40,6 +40,8 @@ class Imported(Struct, kw_only=True):
     created_at: str | None = None
     turns: list[TurnRecord] = []
     branches: list[Branch] = []
+    growing: str | None = None
+    """The named branch that the head is on."""
     warnings: list[str] = []
 
 
@@ -88,20 +90,30 @@ async def store_session(manager: SessionManager, imported: Imported, *, cwd: str
         updated_at=now,
         options={},
     )
-    return await manager.adopt(info, rows, imported.turns, imported.branches)
+    session = await manager.adopt(info, rows, imported.turns, imported.branches)
+    if any(branch.id == imported.growing and branch.tip_id == info.head_id for branch in imported.branches):
+        await session.set_head(info.head_id, branch_id=imported.growing)
+    return session
 
 
 def _read(source: str | Path) -> Imported:
-    if isinstance(source, Path):
-        try:
-            if source.exists() and not source.is_file():  # a pipe would be waited for
-                raise KodaError("params.invalid", "This is not a file.", path=str(source))
-            # As bytes: universal newlines and an odd byte must not change or refuse the rest.
-            source = source.read_bytes().decode("utf-8-sig", "replace")
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise KodaError("params.invalid", f"The file cannot be read: {reason}.", path=str(source)) from None
-    imported = parse(source)
+    if isinstance(source, str):
+        return _parsed(source)
+    try:
+        if source.exists() and not source.is_file():  # a pipe would be waited for
+            raise KodaError("params.invalid", "This is not a file.")
+        # As bytes: universal newlines and an odd byte must not change or refuse the rest.
+        return _parsed(source.read_bytes().decode("utf-8-sig", "replace"))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise KodaError("params.invalid", f"The file cannot be read: {reason}.", path=str(source)) from None
+    except KodaError as error:
+        error.path = str(source)
+        raise
+
+
+def _parsed(text: str) -> Imported:
+    imported = parse(text)
     imported.warnings = _bounded(imported.warnings)
     return imported
 
@@ -110,6 +122,8 @@ def parse(text: str) -> Imported:
     """Reads a session file's text. Raises as ``import_session``."""
     warnings: list[str] = []
     lines = list(_objects(text, warnings))
+    if not text.strip():
+        raise KodaError("params.invalid", "The file is empty.")
     first = lines[0][1] if lines else {}
     if first.get("format") == FORMAT:
         return _own(lines, warnings)
@@ -185,6 +199,7 @@ def _own(lines: list[tuple[int, dict[str, Any]]], warnings: list[str]) -> Import
         model=session.model,
         created_at=session.created_at,
         turns=turns,
+        growing=header.growing,
         branches=[_bare(branch) for branch in branches if branch.tip_id is None or branch.tip_id in tree],
         warnings=warnings,
     )

@@ -31,6 +31,7 @@ _REFERENCES = {
     "branch_summary": "fromId",
 }
 _ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+KNOWN_VERSION = 3
 TITLE_LENGTH = 80
 NO_RESULT = "There is no result: the turn ended before the tool did."
 
@@ -53,6 +54,9 @@ def convert(lines: list[dict[str, Any]], warnings: list[str]) -> Imported:
     header = next((line for line in lines if line.get("type") == "session"), {})
     conversion = _Conversion(pi.time_of(header.get("timestamp")) or timestamp(), warnings)
     conversion.model = pi.model_of(header.get("provider"), header.get("modelId"))
+    version = header.get("version")
+    if isinstance(version, int) and version > KNOWN_VERSION:
+        warnings.append(f"The file has Pi's version {version}; versions up to {KNOWN_VERSION} are known here.")
     entries = _entries(lines, warnings)
     for entry in _parents_first(entries, warnings):
         conversion.add(entry)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 UsageGroup = Literal["session", "day", "model"]
 
 REMEMBER_REQUESTS = timedelta(days=7)
+HIDDEN_FOR = timedelta(days=1)
+"""How long a session may take to be stored."""
 INDEX_STEP = 100
 DELETE_STEP = 500
 
@@ -119,9 +121,14 @@ def delete_step(connection: Connection, sid: int, limit: int = DELETE_STEP) -> b
 
 
 def housekeeping_step(connection: Connection) -> bool:
-    """Finishes deletions that a killed daemon began, forgets old requests; True when there is more."""
+    """Finishes deletions, and removes what never became whole, of a killed daemon; forgets old requests; True when
+    there is more."""
     forget_requests(connection)
-    row = connection.execute("SELECT sid FROM sessions WHERE deleted LIMIT 1").fetchone()
+    before = (datetime.now(UTC) - HIDDEN_FOR).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    row = connection.execute(
+        "SELECT sid FROM sessions WHERE deleted = 1 OR (deleted = ? AND updated_at < ?) LIMIT 1",
+        (queries.HIDDEN, before),
+    ).fetchone()
     return row is not None and (delete_step(connection, row[0]) or True)
 
 
