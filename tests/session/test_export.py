@@ -22,6 +22,7 @@ from koda_daemon.ai.messages import (
 from koda_daemon.base.errors import KodaError
 from koda_daemon.session.export import export_session, segments_of
 from koda_daemon.session.export_html import articles
+from koda_daemon.session.export_markdown import transcript
 from koda_daemon.session.importer import import_session
 from koda_daemon.session.manager import SessionManager
 from koda_daemon.session.nodes import Branch, Node
@@ -212,6 +213,18 @@ async def test_markdown_reads_as_a_transcript() -> None:
     assert "*Stopped: error (No <network>)*" in text
     assert "> # Summary" in text
     assert text.count("<details>") == text.count("</details>") == 2
+
+
+def test_what_was_left_open_in_a_text_swallows_nothing_after_it() -> None:
+    nodes = chain(
+        user(None, "Look:\n```py\nopen\n``\n<!-- in code"),
+        assistant(None, "<!-- <details>\n  <script>x</script>\na < b, `<b>`\n~~~~\n~~~\n```"),
+        user(None, "```\nclosed\n```\n```inline``` `code`"),
+    )
+    text = "\n\n".join(transcript(nodes))
+    assert "<!-- in code\n```\n\n### Koda" in text
+    assert "\\<!-- <details>\n  \\<script>x</script>\na < b, `<b>`\n~~~~\n~~~\n```\n~~~~\n\n### User" in text
+    assert text.endswith("```\nclosed\n```\n```inline``` `code`")
 
 
 def test_segments_show_every_node_once_the_head_first() -> None:
