@@ -18,6 +18,7 @@ from koda_daemon.host.lease import writes
 from koda_daemon.session.compaction import SUMMARY_SYSTEM, Cut, choose_cut, compaction_node, summary_prompt
 from koda_daemon.session.manager import SessionMovedError
 from koda_daemon.session.nodes import Node
+from koda_daemon.session.tokens import node_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 KEPT_SHARE = 0.25
 """Of the budget, what the newest turns may take after a compaction."""
+LEAST_SUMMARY = 1_000
+"""Tokens that a summary may take in the smallest window."""
 LEAST_RECORD = 4_000
 """Characters of a conversation that are worth a summary."""
 
@@ -45,8 +48,13 @@ def budget(live: LiveSession, model: Model) -> int:
 
 
 async def needs_room(live: LiveSession, model: Model) -> bool:
-    """Whether the next request would exceed the budget."""
-    return await live.context.tokens() > budget(live, model)
+    """Whether the next request would exceed the budget. When a compaction could not bring the window below it, the
+    next one waits until there is something worth it to summarise, or no room at all."""
+    limit, tokens = budget(live, model), await live.context.tokens()
+    if tokens <= limit:
+        return False
+    least = await live.context.tokens_after_compaction()
+    return least <= limit or tokens > min(least + round(limit * KEPT_SHARE), model.context_window)
 
 
 @writes
@@ -80,6 +88,9 @@ async def compact(
             raise SessionMovedError
         node = compaction_node(head, summary, cut, tokens_before=before, turn_id=turn_id)
         after = await live.context.tokens_with(node)
+        if not wanted and node_tokens(node) >= sum(map(node_tokens, cut.summarized)):
+            # Nobody asked for it, and it would be made again and again.
+            raise KodaError("internal", "The summary is no shorter than what it stands for; nothing was changed.")
         node = msgspec.structs.replace(node, details={**(node.details or {}), "tokensAfter": after})
         with anyio.CancelScope(shield=True):
             await live.append(node)
@@ -123,7 +134,9 @@ async def summary_of(live: LiveSession, model: Model, prompt: Callable[[int], st
 
 async def _ask(live: LiveSession, model: Model, text: str) -> str:
     context = Context(SUMMARY_SYSTEM, [UserMessage((TextBlock(text),))])
-    options = StreamOptions(max_tokens=model.max_output, extra=live.session.options.get("provider") or {})
+    # A summary that takes most of a small window would be of no use.
+    longest = min(model.max_output, max(LEAST_SUMMARY, model.context_window // 4))
+    options = StreamOptions(max_tokens=longest, extra=live.session.options.get("provider") or {})
     async with live.host.models.stream(model, context, options) as stream:
         answer = await stream.result()
     await live.session.add_usage(model.ref, answer.usage)

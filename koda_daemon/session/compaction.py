@@ -100,20 +100,23 @@ def _begins_turn(nodes: Sequence[Node], index: int) -> bool:
 
 def _safe_cuts(nodes: Sequence[Node]) -> list[int]:
     """The places 0..len between nodes that part no call from its result."""
-    results = {
-        node.message.call_id: index for index, node in enumerate(nodes) if isinstance(node.message, ToolResultMessage)
-    }
     last_answer = max((i for i, node in enumerate(nodes) if node.kind == "assistant"), default=-1)
     last_user = max((i for i, node in enumerate(nodes) if node.kind == "user"), default=-1)
     bound = [False] * (len(nodes) + 1)
+    made: dict[str, int] = {}  # where each call was made that has no result yet; some models use an id again and again
+
+    def bind(start: int, end: int) -> None:
+        bound[start + 1 : end + 1] = [True] * (end - start)
+
     for index, node in enumerate(nodes):
-        if not isinstance(node.message, AssistantMessage):
-            continue
-        for call in node.message.tool_calls:
-            # Without a result: it still runs if nobody has spoken since, else it never will have one.
-            running = len(nodes) if index == last_answer and last_user < index else index
-            for i in range(index + 1, results.get(call.call_id, running) + 1):
-                bound[i] = True
+        if isinstance(node.message, AssistantMessage):
+            made.update((call.call_id, index) for call in node.message.tool_calls)
+        elif isinstance(node.message, ToolResultMessage) and node.message.call_id in made:
+            bind(made.pop(node.message.call_id), index)
+    for index in made.values():
+        # Without a result: it still runs if nobody has spoken since, else it never will have one.
+        if index == last_answer and last_user < index:
+            bind(index, len(nodes))
     return [i for i in range(len(nodes) + 1) if not bound[i] and not (i < len(nodes) and nodes[i].kind == "toolResult")]
 
 
@@ -221,7 +224,7 @@ def summary_prompt(cut: Cut, *, instructions: str | None = None, limit: int = 40
     """
     parts = [f"<record>\n{record_of(cut.summarized, limit)}\n</record>"]
     if cut.previous is not None:
-        parts.insert(0, f"<previous-summary>\n{cut.previous}\n</previous-summary>")
+        parts.insert(0, f"<previous-summary>\n{_shortened(cut.previous, limit)}\n</previous-summary>")
         parts.append(
             "The previous summary covers everything before the record. Write one new summary of both: keep what is"
             " still true and needed, move what was finished to what is done, drop what no longer matters."
