@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from pathlib import Path
 from sqlite3 import Connection
@@ -15,7 +16,7 @@ from koda_daemon.session import library, queries
 from koda_daemon.session.manager import ADOPT_STEP, SessionManager
 from koda_daemon.session.nodes import SessionInfo, timestamp
 from koda_daemon.session.queries import row_of
-from koda_daemon.session.search import from_index, match_expression, to_index
+from koda_daemon.session.search import SNIPPET_LENGTH, Snippets, from_index, match_expression, to_index
 from tests.session.builders import assistant, call, chain, opened, prompt, result, running, user
 
 
@@ -233,3 +234,41 @@ async def test_a_session_that_cannot_be_stored_whole_is_not_there(tmp_path: Path
 def sids(connection: Connection) -> int:
     count: int = connection.execute("SELECT count(*) FROM sessions").fetchone()[0]
     return count
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "shown"),
+    [
+        ("CAFÉ pars", "the cafe's parser", "the **cafe**'s **parser**"),
+        ("creme", "Crème brûlée", "**Crème** brûlée"),
+        ("foo-bar", "a foo_bar b", "a **foo_bar** b"),
+        ('"b c"', "a b c d bc", "a **b c** d bc"),
+        ("字か", "漢字かな", "漢**字か**な"),
+        ("x", "y " * 200 + "x " + "z " * 200, "**x**"),
+        ("x", "A" * 100_000 + " x", "…"),
+        ("nowhere", "some text", "some text"),
+    ],
+)
+def test_snippets_show_the_place(query: str, text: str, shown: str) -> None:
+    snippet = Snippets(query).of(to_index(text))
+    assert shown in snippet
+    assert len(snippet) < 2 * SNIPPET_LENGTH + 20
+
+
+@given(st.text(max_size=30), st.text(max_size=400))
+def test_snippets_hold_nothing_that_is_not_there(query: str, text: str) -> None:
+    if match_expression(query) is not None:
+        snippet = Snippets(query).of(text)
+        assert set(snippet) <= set(text) | set("*… ")
+        assert len(snippet) < 3 * SNIPPET_LENGTH
+
+
+@pytest.mark.asyncio
+async def test_short_beginnings_of_many_words_in_long_texts_are_found_at_once() -> None:
+    async with opened() as manager:
+        text = " ".join(f"word{number}" for number in range(6_000))
+        await fill(manager, *[text] * 60)
+        await manager.search("nothing")  # brings the index up to date
+        begun = time.process_time()
+        assert len(await manager.search("wor", limit=50)) == 50
+        assert time.process_time() - begun < 2, "0.1; SQLite's own snippets take a minute"

@@ -119,7 +119,7 @@ class SessionListResult(Result, kw_only=True):
 
 
 class SessionSearchParams(Params, kw_only=True):
-    """Finds nodes by the words of their text, best first."""
+    """Finds nodes with all words of ``query``, newest first: "quoted words" as a phrase, the last as a beginning."""
 
     query: str
     cwd: str | None = None
