@@ -519,7 +519,7 @@ export interface LabelChanged {
   label: string | null;
 }
 
-/** Labels a node, or with null takes its label away. */
+/** Labels a node, or with null (or nothing in it) takes its label away. */
 export interface LabelParams {
   sessionId: string;
   nodeId: string;
@@ -1163,7 +1163,7 @@ export interface SessionRenameResult {
   session: SessionInfo;
 }
 
-/** Finds nodes by the words of their text, best first. */
+/** Finds nodes with all words of `query`, newest first: "quoted words" as a phrase, the last as a beginning. */
 export interface SessionSearchParams {
   query: string;
   cwd?: string | null;

@@ -414,7 +414,7 @@
 ---@field agent? string
 ---@field label? string
 
----Labels a node, or with null takes its label away.
+---Labels a node, or with null (or nothing in it) takes its label away.
 ---@class koda.LabelParams
 ---@field sessionId string
 ---@field nodeId string
@@ -922,7 +922,7 @@
 ---@class koda.SessionRenameResult
 ---@field session koda.SessionInfo
 
----Finds nodes by the words of their text, best first.
+---Finds nodes with all words of `query`, newest first: "quoted words" as a phrase, the last as a beginning.
 ---@class koda.SessionSearchParams
 ---@field query string
 ---@field cwd? string

@@ -258,8 +258,7 @@ class Host:
         """Lets go of a session that another daemon has deleted; its clients are told."""
         live = self._live.get(session_id)
         if live is not None:
-            gone = ErrorData(kind="session.notFound", message="The session has been deleted.", retryable=False)
-            live.emit(SessionError(error=gone))
+            _tell_deleted(live)
             await self.close_session(session_id)
 
     async def delete_session(self, session_id: str) -> None:
@@ -273,6 +272,7 @@ class Host:
             await before_delete(live)
         await self.close_session(session_id)
         await self.sessions.delete(session_id)
+        _tell_deleted(live)
 
     async def _close(self) -> None:
         made = self.__dict__.get("checkpoints")
@@ -285,6 +285,11 @@ class Host:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _tell_deleted(live: LiveSession) -> None:
+    gone = ErrorData(kind="session.notFound", message="The session has been deleted.", retryable=False)
+    live.emit(SessionError(error=gone))
 
 
 def _import_what_turns_need() -> None:

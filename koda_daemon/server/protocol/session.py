@@ -136,7 +136,7 @@ class SessionRenameParams(Params, kw_only=True):
     """Gives a session a title."""
 
     session_id: str
-    title: str
+    title: Annotated[str, Meta(max_length=1000)]
 
 
 class SessionRenameResult(Result):
