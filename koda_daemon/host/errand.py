@@ -27,6 +27,7 @@ async def errand(live: LiveSession) -> AsyncIterator[None]:
             yield
     finally:
         live.errand = None
-        live.host.start(live.next_turn)
+        if live.session.queue:
+            live.host.start(live.next_turn)
     if scope.cancelled_caught:
         raise asyncio.CancelledError
