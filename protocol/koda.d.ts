@@ -225,7 +225,10 @@ export interface BranchParams {
   files?: "keep" | "restore" | "worktree";
   /** Files that the user changed by hand since then, when files are restored. Default: `"refuse"`. */
   conflicts?: "keep" | "overwrite" | "refuse";
-  /** Whether the branch that is left is summed up in a node of the new one. Default: `false`. */
+  /**
+   * Whether the model sums up the branch that is left, in the first node of the new one (`headId` of the answer).
+   * Without that summary there is no branch: the error is the provider's. Default: `false`.
+   */
   summarize?: boolean;
 }
 
@@ -521,7 +524,7 @@ export interface LabelChanged {
   label: string | null;
 }
 
-/** Labels a node, or with null takes its label away. */
+/** Labels a node, or with null (or nothing in it) takes its label away. */
 export interface LabelParams {
   sessionId: string;
   nodeId: string;
@@ -1165,7 +1168,7 @@ export interface SessionRenameResult {
   session: SessionInfo;
 }
 
-/** Finds nodes by the words of their text, best first. */
+/** Finds nodes with all words of `query`, newest first: "quoted words" as a phrase, the last as a beginning. */
 export interface SessionSearchParams {
   query: string;
   cwd?: string | null;

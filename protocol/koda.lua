@@ -178,7 +178,7 @@
 ---@field checkout? boolean Whether the head moves to the new branch. Default: `true`.
 ---@field files? "keep"|"restore"|"worktree" Leave the workspace as it is, restore its files as they were at the node, or give the branch its own folder. Default: `"keep"`.
 ---@field conflicts? "keep"|"overwrite"|"refuse" Files that the user changed by hand since then, when files are restored. Default: `"refuse"`.
----@field summarize? boolean Whether the branch that is left is summed up in a node of the new one. Default: `false`.
+---@field summarize? boolean Whether the model sums up the branch that is left, in the first node of the new one (`headId` of the answer). Without that summary there is no branch: the error is the provider's. Default: `false`.
 
 ---Removes a branch's own folder and its session; the conversation stays in the tree of the session it grew from.
 ---
@@ -416,7 +416,7 @@
 ---@field agent? string
 ---@field label? string
 
----Labels a node, or with null takes its label away.
+---Labels a node, or with null (or nothing in it) takes its label away.
 ---@class koda.LabelParams
 ---@field sessionId string
 ---@field nodeId string
@@ -924,7 +924,7 @@
 ---@class koda.SessionRenameResult
 ---@field session koda.SessionInfo
 
----Finds nodes by the words of their text, best first.
+---Finds nodes with all words of `query`, newest first: "quoted words" as a phrase, the last as a beginning.
 ---@class koda.SessionSearchParams
 ---@field query string
 ---@field cwd? string

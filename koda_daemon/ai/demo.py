@@ -7,7 +7,7 @@ All of them stream like a real provider, and cost nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -94,7 +94,7 @@ class DemoProvider(BaseProvider):
                 return Answer(steps=await anyio.to_thread.run_sync(decide, context, python)), pace, 0
             case "scripted":
                 name, script = await self._script(options)
-                number = sum(isinstance(m, AssistantMessage) and m.stop_reason != "error" for m in context.messages)
+                number, _ = _heard(context.messages)
                 answer = script.answer(number)
                 return answer, script.pace, self._attempt(name, number, answer, context, options)
             case _:
@@ -194,7 +194,7 @@ def _usage(answer: Answer, steps: tuple[Any, ...], context: Context) -> Usage:
         for step in steps
         if isinstance(step, Call)
     )
-    heard = len(context.system) + sum(map(_length, context.messages))
+    heard = len(context.system) + _heard(context.messages)[1]
     if given is None:
         return Usage(input=heard // 4, output=said // 4)
     return Usage(
@@ -204,6 +204,25 @@ def _usage(answer: Answer, steps: tuple[Any, ...], context: Context) -> Usage:
         given.cache_write,
         given.reasoning,
     )
+
+
+_last_heard: tuple[list[Message], int, int] = ([], 0, 0)
+
+
+def _heard(messages: Sequence[Message]) -> tuple[int, int]:
+    """The answers in a conversation, and its length in characters. Goes on from what was counted last: a long
+    conversation must not make a model slow whose answers take no time."""
+    global _last_heard
+    known, answers, length = _last_heard
+    begins = list(messages[: len(known)])
+    if begins != known:  # compares the same objects, which costs nanoseconds
+        begins, answers, length = [], 0, 0
+    for message in messages[len(begins) :]:
+        begins.append(message)
+        answers += isinstance(message, AssistantMessage) and message.stop_reason != "error"
+        length += _length(message)
+    _last_heard = begins, answers, length
+    return answers, length
 
 
 def _length(message: Message) -> int:

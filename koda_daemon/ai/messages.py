@@ -77,7 +77,7 @@ AssistantBlock: TypeAlias = TextBlock | ThinkingBlock | ToolCall
 ResultBlock: TypeAlias = TextBlock | ImageBlock | ResourceBlock
 
 
-class Cost(Struct, rename="camel", frozen=True):
+class Cost(Struct, rename="camel", frozen=True, gc=False):
     """Money, in ``currency``, of one or more answers."""
 
     input: float = 0.0
@@ -88,7 +88,7 @@ class Cost(Struct, rename="camel", frozen=True):
     currency: str = "USD"
 
 
-class Usage(Struct, rename="camel", frozen=True):
+class Usage(Struct, rename="camel", frozen=True, gc=False):
     """Tokens. ``input`` never includes cache reads or writes; ``output`` includes ``reasoning``."""
 
     input: int = 0

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Literal, TextIO
+from unicodedata import combining, east_asian_width
 
 from msgspec import Struct
 
@@ -63,9 +64,23 @@ def clean(text: str) -> str:
 
 
 def one_line(text: str, width: int) -> str:
-    """The text on one line of at most ``width`` characters."""
+    """The text on one line of at most ``width`` columns of a terminal."""
     line = " ".join(clean(text).split())
-    return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
+    if columns(line) <= width:
+        return line
+    room = width - 1
+    for index, character in enumerate(line):
+        room -= columns(character)
+        if room < 0:
+            return line[:index] + "…"
+    return line
+
+
+def columns(text: str) -> int:
+    """How many columns a text takes: wide characters two, marks that combine none (Unicode, annex 11)."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if east_asian_width(c) in "WF" else 0 if combining(c) else 1 for c in text)
 
 
 def coloured_diff(diff: str, style: Style, limit: int = 60) -> str:

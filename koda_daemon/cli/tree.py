@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from koda_daemon.cli.style import Colour, Style, one_line
+from koda_daemon.cli.style import Colour, Style, columns, one_line
 
 _KINDS: dict[str, tuple[str, Colour]] = {
     "user": ("you", "bold"),
@@ -37,11 +37,12 @@ def draw_tree(
         node, lead, below = stack.pop()
         run = _run(node, children)
         for shown, hidden in _steps(run, head_id, whole=whole):
+            left = _fitting(lead, width // 2, style)
             if shown is None:
                 text = style.paint(f"{style.symbol('⋮', ':')} {hidden} more steps", "dim")
             else:
-                text = _line(shown, head_id, style, width - len(lead))
-            lines.append(style.paint(lead, "dim") + text)
+                text = _line(shown, head_id, style, width - len(left))
+            lines.append(style.paint(left, "dim") + text)
             lead = below
         following = children.get(run[-1]["id"], [])
         for index in range(len(following) - 1, -1, -1):
@@ -50,6 +51,14 @@ def draw_tree(
             stem = "   " if last else style.symbol("│  ", "|  ")
             stack.append((following[index], below + tee, below + stem))
     return lines
+
+
+def _fitting(lead: str, width: int, style: Style) -> str:
+    """The end of what stands before a line, where forks of forks leave no room for it all."""
+    if len(lead) <= width:
+        return lead
+    mark = style.symbol("… ", "> ")
+    return mark + lead[len(lead) - width + len(mark) :]
 
 
 def _run(node: dict[str, Any], children: dict[str | None, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -82,12 +91,12 @@ def _steps(
 
 def _line(node: dict[str, Any], head_id: str | None, style: Style, width: int) -> str:
     name, colour = _KINDS.get(str(node.get("kind")), (str(node.get("kind")), "dim"))
-    label = f" [{one_line(str(node['label']), 40)}]" if node.get("label") else ""
+    label = f" [{one_line(str(node['label']), max(6, min(40, width // 3)))}]" if node.get("label") else ""
     head = f" {style.symbol('◀', '<-')} head" if node["id"] == head_id else ""
-    room = width - len(f"{name:<5} 123456 {label}{head}")
+    room = width - columns(f"{name:<5} 123456 {label}{head}")
     parts = [
         style.paint(f"{name:<5}", colour),
         style.paint(str(node["id"])[-6:], "dim"),
-        one_line(str(node.get("preview", "")), max(room, 20)),
+        one_line(str(node.get("preview", "")), max(room, 1)),
     ]
     return " ".join(parts) + style.paint(label, "yellow") + style.paint(head, "green", "bold")

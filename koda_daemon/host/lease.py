@@ -98,7 +98,7 @@ class Watch:
         """Does what is due at ``now``."""
         host = self._host
         open_sessions = host.open_sessions
-        if any(live.turn is not None for live in open_sessions) and now >= self._beat_at:
+        if any(live.busy for live in open_sessions) and now >= self._beat_at:
             self._beat_at = now + BEAT_SECONDS
             await host.sessions.beat()
         if not open_sessions:

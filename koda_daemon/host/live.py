@@ -31,6 +31,8 @@ from koda_daemon.session.nodes import Node, TurnRecord, timestamp
 from koda_daemon.session.session import Session
 
 if TYPE_CHECKING:
+    import anyio
+
     from koda_daemon.ai.images import ImagePreparer
     from koda_daemon.coding.tools import Tools
     from koda_daemon.host.changes_track import SessionFiles
@@ -71,6 +73,8 @@ class LiveSession:
         self.policy = host.policy(Path(session.cwd), settings, self.executor)
         self._context_files = surroundings.context_files
         self.admission = asyncio.Lock()
+        self.errand: anyio.CancelScope | None = None
+        """What runs instead of a turn (``host.errand``)."""
 
     # Made at first use, and so are the imports behind them: whoever opens a session does not wait for its first turn.
 
@@ -174,7 +178,7 @@ class LiveSession:
         """Whether closing it would end nothing."""
         return (
             not self.clients
-            and self.turn is None
+            and not self.busy
             and not self.admission.locked()
             and not ("tools" in self.__dict__ and any(one.state == "running" for one in self.tools.background.list()))
         )
@@ -260,9 +264,16 @@ class LiveSession:
             here = entry.parent_id
         return here
 
-    def need_idle(self) -> None:
-        if self.turn is not None:
-            raise KodaError("turn.busy", "A turn is running.", retryable=True, user_action="Cancel it or wait.")
+    @property
+    def busy(self) -> bool:
+        """Whether a turn or an errand runs."""
+        return self.turn is not None or self.errand is not None
+
+    def need_idle(self, advice: str = "Cancel it or wait.") -> None:
+        """Raises ``turn.busy``, with ``advice``, while something runs."""
+        if self.busy:
+            what = "A turn is running." if self.turn is not None else "A summary is being written."
+            raise KodaError("turn.busy", what, retryable=True, user_action=advice)
 
     @writes
     async def rename(self, title: str | None) -> None:
@@ -270,7 +281,9 @@ class LiveSession:
         self.emit(SessionChanged(session=self.session.info))
 
     async def end_turn(self) -> None:
-        """Cancels the turn that runs, if one does, and waits for its end."""
+        """Cancels what runs, an errand or a turn, and waits for the end of that."""
+        if self.errand is not None:
+            self.errand.cancel()
         turn = self.turn
         if turn is not None:
             turn.cancel()

@@ -53,12 +53,10 @@ async def prompt(
             return msgspec.convert(known, Admission)
         chosen = live.host.models.model(model or live.session.model)
         check_options(live.host, options)
-        if live.turn is None and not live.session.queue:
+        if not live.busy and not live.session.queue:
             return await _start(live, blocks, new_id(), chosen, options or {}, request_id)
-        if live.turn is not None and delivery == "reject":
-            raise KodaError(
-                "turn.busy", "A turn is running.", retryable=True, user_action="Wait, steer or queue the prompt."
-            )
+        if delivery == "reject":
+            live.need_idle("Wait, steer or queue the prompt.")
         steered = live.turn if delivery == "steer" else None
         waiting = QueuedPrompt(
             turn_id=new_id(),
@@ -74,7 +72,7 @@ async def prompt(
         )
         await live.session.enqueue(waiting, request=_remember(request_id, admission))
         queue_changed(live)
-        if live.turn is None:  # it ended while the prompt was being stored
+        if not live.busy:  # it ended while the prompt was being stored
             await start_next(live)
         return admission
 

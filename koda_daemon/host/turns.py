@@ -46,8 +46,6 @@ class Turns:
         self._live.host.start(self._run, turn, prompt)
 
     async def _run(self, turn: Turn, prompt: Node | None) -> None:
-        from koda_daemon.host.prompts import start_next
-
         live = self._live
         for client in live.clients:
             live.host.start(client.turn_started, live, turn.id)
@@ -61,8 +59,15 @@ class Turns:
             if turn.outcome is not None:
                 for client in live.clients:
                     live.host.start(client.turn_ended, turn.outcome)
+        await self.next()
+
+    async def next(self) -> None:
+        """Starts the turn of the prompt that waits longest, if nothing else runs."""
+        from koda_daemon.host.prompts import start_next
+
+        live = self._live
         async with live.admission:
-            if live.host.find(live.id) is live and self.running is None:  # else the daemon ends, and what waits stays
+            if live.host.find(live.id) is live and not live.busy:  # else the daemon ends, and what waits stays
                 await start_next(live)
 
     async def outcome(self, turn_id: str) -> TurnOutcome:
@@ -90,7 +95,10 @@ class Turns:
             waiting.set()
 
     def cancel(self, turn_id: str | None = None) -> bool:
-        """Cancels the running turn (or only if it is ``turn_id``); False when there was none."""
+        """Cancels the running turn (or only if it is ``turn_id``), or the errand; False when there was none."""
+        if self._live.errand is not None and turn_id is None:
+            self._live.errand.cancel()
+            return True
         if self.running is None or turn_id not in (None, self.running.id):
             return False
         self.running.cancel()

@@ -10,7 +10,7 @@ from msgspec import Struct
 from koda_daemon.ai.messages import AssistantMessage, Message, TextBlock, UserMessage
 from koda_daemon.ai.provider import Context, ToolSpec
 from koda_daemon.session.nodes import Node
-from koda_daemon.session.tokens import calibration, counted_answer, node_tokens, text_tokens, unmeasured, window_tokens
+from koda_daemon.session.tokens import calibration, compacted_to, counted_answer, node_tokens, text_tokens, unmeasured
 from koda_daemon.session.tree import preview_of
 from koda_daemon.session.view import SessionView
 from koda_daemon.session.window import effective_path, live_part, messages_of
@@ -70,6 +70,10 @@ class ContextManager:
         self._messages: list[Message] = messages_of(effective_path(path))
         self._ratio = calibration(path, self._ratio)
         self._measured, self._tail = unmeasured(path)
+        self._base = self._overhead
+        after = compacted_to(path)
+        if self._measured is None and after is not None:
+            self._base, self._tail = after
 
     def added(self, node: Node) -> None:
         """Takes note of a node just appended, so that it need not be read back."""
@@ -109,17 +113,24 @@ class ContextManager:
     async def tokens(self) -> int:
         """How much of the window the next request takes: measured by the provider where it can be, else estimated."""
         await self.live_path()
-        return (self._overhead if self._measured is None else self._measured) + round(self._tail * self._ratio)
+        return (self._base if self._measured is None else self._measured) + round(self._tail * self._ratio)
 
     @property
     def ratio(self) -> float:
         """What the provider's tokens are, times the estimate."""
         return self._ratio
 
+    async def tokens_after_compaction(self) -> int:
+        """How much the last compaction left; 0 when there was none."""
+        after = compacted_to(await self.live_path())
+        return 0 if after is None else after[0]
+
     async def tokens_with(self, node: Node) -> int:
-        """The same if a node (a compaction) were appended."""
-        path = live_part([*await self.live_path(), node])
-        return window_tokens(path, ratio=self._ratio, overhead=self._overhead)
+        """The same if a node (a compaction) were appended: what would leave is estimated, so that what a provider has
+        measured of the rest, and of system text and tools, still counts."""
+        live = await self.live_path()
+        now, then = (sum(map(node_tokens, effective_path(path))) for path in (live, live_part([*live, node])))
+        return max(round(then * self._ratio), await self.tokens() - round((now - then) * self._ratio))
 
     async def report(self) -> ContextReport:
         """Explains the window (``koda/context``)."""

@@ -29,6 +29,7 @@ from koda_daemon.session.window import effective_path, messages_of
 __all__ = [
     "SUMMARY_SYSTEM",
     "Cut",
+    "branch_summary_node",
     "branch_summary_prompt",
     "choose_cut",
     "compaction_node",
@@ -99,20 +100,23 @@ def _begins_turn(nodes: Sequence[Node], index: int) -> bool:
 
 def _safe_cuts(nodes: Sequence[Node]) -> list[int]:
     """The places 0..len between nodes that part no call from its result."""
-    results = {
-        node.message.call_id: index for index, node in enumerate(nodes) if isinstance(node.message, ToolResultMessage)
-    }
     last_answer = max((i for i, node in enumerate(nodes) if node.kind == "assistant"), default=-1)
     last_user = max((i for i, node in enumerate(nodes) if node.kind == "user"), default=-1)
     bound = [False] * (len(nodes) + 1)
+    made: dict[str, int] = {}  # where each call was made that has no result yet; some models use an id again and again
+
+    def bind(start: int, end: int) -> None:
+        bound[start + 1 : end + 1] = [True] * (end - start)
+
     for index, node in enumerate(nodes):
-        if not isinstance(node.message, AssistantMessage):
-            continue
-        for call in node.message.tool_calls:
-            # Without a result: it still runs if nobody has spoken since, else it never will have one.
-            running = len(nodes) if index == last_answer and last_user < index else index
-            for i in range(index + 1, results.get(call.call_id, running) + 1):
-                bound[i] = True
+        if isinstance(node.message, AssistantMessage):
+            made.update((call.call_id, index) for call in node.message.tool_calls)
+        elif isinstance(node.message, ToolResultMessage) and node.message.call_id in made:
+            bind(made.pop(node.message.call_id), index)
+    for index in made.values():
+        # Without a result: it still runs if nobody has spoken since, else it never will have one.
+        if index == last_answer and last_user < index:
+            bind(index, len(nodes))
     return [i for i in range(len(nodes) + 1) if not bound[i] and not (i < len(nodes) and nodes[i].kind == "toolResult")]
 
 
@@ -163,16 +167,29 @@ def compaction_node(
         kind="compaction",
         created_at=timestamp(),
         turn_id=turn_id,
-        summary=with_files(summary, cut),
+        summary=with_files(summary, cut.read, cut.changed),
         first_kept_id=cut.first_kept_id,
         details=details,
     )
 
 
-def with_files(summary: str, cut: Cut) -> str:
+def branch_summary_node(parent_id: str | None, summary: str, left: Sequence[Node], *, left_id: str) -> Node:
+    """The first node of a branch: what happened on the one that was left (``left`` of its nodes, up to ``left_id``)."""
+    read, changed = touched_files(left, left[0] if left and left[0].kind == "compaction" else None)
+    return Node(
+        id=new_id(),
+        parent_id=parent_id,
+        kind="branchSummary",
+        created_at=timestamp(),
+        summary=with_files(summary, read, changed),
+        details={"fromId": left_id, "readFiles": list(read), "changedFiles": list(changed)},
+    )
+
+
+def with_files(summary: str, read: Sequence[str], changed: Sequence[str]) -> str:
     """The summary followed by the files that were touched."""
     parts = [summary.strip()]
-    for title, paths in (("Files changed", cut.changed), ("Files read", cut.read)):
+    for title, paths in (("Files changed", changed), ("Files read", read)):
         if paths:
             parts.append(f"## {title}\n" + "\n".join(f"- {path}" for path in paths))
     return "\n\n".join(parts)
@@ -207,7 +224,7 @@ def summary_prompt(cut: Cut, *, instructions: str | None = None, limit: int = 40
     """
     parts = [f"<record>\n{record_of(cut.summarized, limit)}\n</record>"]
     if cut.previous is not None:
-        parts.insert(0, f"<previous-summary>\n{cut.previous}\n</previous-summary>")
+        parts.insert(0, f"<previous-summary>\n{_shortened(cut.previous, limit)}\n</previous-summary>")
         parts.append(
             "The previous summary covers everything before the record. Write one new summary of both: keep what is"
             " still true and needed, move what was finished to what is done, drop what no longer matters."

@@ -20,13 +20,15 @@ VERSION = 1
 PAGE = 500
 
 
-class Header(Struct, rename="camel", kw_only=True):
+class Header(Struct, rename="camel", kw_only=True, omit_defaults=True):
     """The first line of our JSONL. Lines after it are ``{"node": Node}`` in the order of insertion, parents first,
     ``{"turn": TurnRecord}`` and ``{"branch": Branch}``. A newer version may add fields and kinds of lines."""
 
     format: str
     version: int
     session: SessionInfo
+    growing: str | None = None
+    """The named branch that the head is on."""
 
 
 class Segment(Struct, frozen=True):
@@ -44,9 +46,10 @@ async def export_session(session: Session, fmt: ExportFormat) -> str:
     """
     # What is exported is the session as it is now, whatever a turn adds meanwhile.
     info, tree, turns, branches = session.info, Tree(session.tree), session.turns(), list(session.branches.values())
+    growing = session.growing
     if fmt == "jsonl":
         nodes = await _whole(session, [entry.id for entry in tree])
-        return await asyncio.to_thread(jsonl, info, nodes, turns, branches)
+        return await asyncio.to_thread(jsonl, info, nodes, turns, branches, growing)
     segments = [Segment(from_id, await _whole(session, ids)) for from_id, ids in segments_of(tree, info.head_id)]
     if fmt == "markdown":
         from koda_daemon.session.export_markdown import markdown
@@ -58,11 +61,15 @@ async def export_session(session: Session, fmt: ExportFormat) -> str:
 
 
 def jsonl(
-    info: SessionInfo, nodes: Iterable[Node], turns: Iterable[TurnRecord], branches: Iterable[Branch] = ()
+    info: SessionInfo,
+    nodes: Iterable[Node],
+    turns: Iterable[TurnRecord],
+    branches: Iterable[Branch] = (),
+    growing: str | None = None,
 ) -> str:
     """The lossless form; see ``Header``."""
     encoder = msgspec.json.Encoder()
-    lines: list[Any] = [Header(format=FORMAT, version=VERSION, session=info)]
+    lines: list[Any] = [Header(format=FORMAT, version=VERSION, session=info, growing=growing)]
     lines += [{"node": node} for node in nodes]
     lines += [{"turn": turn} for turn in turns]
     lines += [{"branch": branch} for branch in branches]

@@ -126,6 +126,7 @@ def articles(nodes: Sequence[Node], tree: Tree) -> list[str]:
     """One article for each node. Results are folded into the calls they answer."""
     results = {node.message.call_id: node for node in nodes if isinstance(node.message, ToolResultMessage)}
     told: set[str] = set()
+    here = {node.id for node in nodes}
     shown: list[str] = []
     before: Node | None = None
     for node in nodes:
@@ -137,7 +138,7 @@ def articles(nodes: Sequence[Node], tree: Tree) -> list[str]:
             inside = [*_answer(message, results), *(f'<span id="{_anchor(result.id)}"></span>' for result in answered)]
         elif isinstance(message, ToolResultMessage):
             if node.id in told:
-                shown += _forks(node, nodes, tree)
+                shown += _forks(node, here, tree)
                 continue
             inside = [_result(message)]
         elif message is not None:
@@ -149,7 +150,7 @@ def articles(nodes: Sequence[Node], tree: Tree) -> list[str]:
             f'<article id="{_anchor(node.id)}" class="{node.kind}{" on" if goes_on else ""}">'
             f"{'' if goes_on else _who(node)}\n" + "\n".join(inside) + "</article>"
         )
-        shown += _forks(node, nodes, tree)
+        shown += _forks(node, here, tree)
         before = node
     return shown
 
@@ -160,9 +161,8 @@ def _who(node: Node) -> str:
     return f"<h3>{_WHO[node.kind]}{label}<small>{_when(node.created_at)}{model}</small></h3>"
 
 
-def _forks(node: Node, nodes: Sequence[Node], tree: Tree) -> list[str]:
+def _forks(node: Node, here: set[str], tree: Tree) -> list[str]:
     """Where the conversation goes on elsewhere as well: the ways to the other branches."""
-    here = {each.id for each in nodes}
     others = [child for child in tree.children(node.id) if child not in here]
     if not others:
         return []

@@ -23,6 +23,8 @@ from koda_daemon.session.export import Segment, diff_of
 from koda_daemon.session.nodes import Node, SessionInfo
 from koda_daemon.session.tree import Tree, call_line, one_line
 
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+_HTML = re.compile(r"( {0,3})<(?=[!?/A-Za-z])")
 _BACKTICKS = re.compile(r"`{3,}")
 
 
@@ -64,21 +66,21 @@ def transcript(nodes: Sequence[Node]) -> list[str]:
                     parts.append(_call(block, result))
                 elif isinstance(block, ThinkingBlock):
                     if block.text.strip():
-                        parts.append(_folded("Thinking", block.text.strip()))
+                        parts.append(_folded("Thinking", _bounded(block.text.strip())))
                 elif block.text.strip():
-                    parts.append(block.text.strip())
+                    parts.append(_bounded(block.text.strip()))
             if message.stop_reason in ("error", "cancelled", "length", "refusal"):
                 parts.append(f"*Stopped: {message.stop_reason}{f' ({message.error})' if message.error else ''}*")
         elif isinstance(message, ToolResultMessage):
             if node.id not in told:  # its call is in another run
                 parts.append(_folded(f"Result of {message.tool}: {message.status}", _fenced(_text(message.content))))
         elif message is not None:
-            parts.append(f"### User{label}\n\n{_text(message.content)}")
+            parts.append(f"### User{label}\n\n{_bounded(_text(message.content))}")
         elif node.kind == "note":
-            parts.append(f"*Note: {node.summary}*{label}")
+            parts.append(f"*Note: {one_line(node.summary or '', 1000)}*{label}")
         else:
             title = "Summary of what was before" if node.kind == "compaction" else "Summary of a branch that was left"
-            parts.append(f"### {title}{label}\n\n{_quoted(node.summary or '')}")
+            parts.append(f"### {title}{label}\n\n{_quoted(_bounded(node.summary or ''))}")
     return parts
 
 
@@ -104,6 +106,24 @@ def _fenced(text: str, language: str = "") -> str:
     longest = max((len(run) for run in _BACKTICKS.findall(text)), default=2)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _bounded(text: str) -> str:
+    """Markdown that somebody wrote, so that it ends where it ends: fences that an answer left open are closed, and
+    no line begins a block of HTML, which could run on through all that follows."""
+    fence = ""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        mark = _FENCE.fullmatch(line)
+        if mark is None:
+            lines.append(line if fence else _HTML.sub(r"\1\\<", line, count=1) if _HTML.match(line) else line)
+            continue
+        if not fence:
+            fence = "" if mark[1][0] == "`" and "`" in mark[2] else mark[1]
+        elif mark[1].startswith(fence) and not mark[2].strip():
+            fence = ""
+        lines.append(line)
+    return "\n".join([*lines, fence] if fence else lines)
 
 
 def _quoted(text: str) -> str:

@@ -25,7 +25,8 @@ main { flex: 1; min-width: 0; max-width: 58rem; padding: 1.5rem 2.5rem 5rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 header { margin-bottom: 1.25rem; }
 header p, .meta { color: var(--dim); font-size: 13px; margin: 0; overflow-wrap: anywhere; }
-article { border-top: 1px solid var(--line); padding: .8rem 0; }
+article, nav li { content-visibility: auto; contain-intrinsic-size: auto 1.4rem; }
+article { contain-intrinsic-size: auto 9rem; border-top: 1px solid var(--line); padding: .8rem 0; }
 article.on { border-top: 0; padding-top: 0; }
 article:target, article:has(> span:target) { background: var(--mark); box-shadow: 0 0 0 .75rem var(--mark); }
 article.user { background: var(--soft); margin: 0 -1rem; padding: .8rem 1rem; border-radius: 6px; }
@@ -50,6 +51,6 @@ ins { background: var(--add); } del { background: var(--del); }
 img { max-width: 100%; border: 1px solid var(--line); border-radius: 6px; }
 @media (max-width: 60rem) { body { display: block; } nav { position: static; width: auto; height: auto;
   max-height: 35vh; border-right: 0; border-bottom: 1px solid var(--line); } main { padding: 1rem 1.25rem 3rem; } }
-@media print { nav { display: none; } main { max-width: none; padding: 0; }
+@media print { nav { display: none; } article { content-visibility: visible; } main { max-width: none; padding: 0; }
   pre { max-height: none; white-space: pre-wrap; } }
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,9 @@ from koda_daemon.session.tree import Tree, tree_node
 T = TypeVar("T")
 
 UNKNOWN_MODEL = "unknown/unknown"
+WARNINGS_SHOWN = 50
+HEADER_LINES = 10
+"""How far down Pi's header may be: programs that build on it put lines of their own before it."""
 
 
 class Imported(Struct, kw_only=True):
@@ -36,6 +40,8 @@ class Imported(Struct, kw_only=True):
     created_at: str | None = None
     turns: list[TurnRecord] = []
     branches: list[Branch] = []
+    growing: str | None = None
+    """The named branch that the head is on."""
     warnings: list[str] = []
 
 
@@ -84,34 +90,56 @@ async def store_session(manager: SessionManager, imported: Imported, *, cwd: str
         updated_at=now,
         options={},
     )
-    return await manager.adopt(info, rows, imported.turns, imported.branches)
+    session = await manager.adopt(info, rows, imported.turns, imported.branches)
+    if any(branch.id == imported.growing and branch.tip_id == info.head_id for branch in imported.branches):
+        await session.set_head(info.head_id, branch_id=imported.growing)
+    return session
 
 
 def _read(source: str | Path) -> Imported:
-    if isinstance(source, Path):
-        try:
-            if source.exists() and not source.is_file():  # a pipe would be waited for
-                raise KodaError("params.invalid", "This is not a file.", path=str(source))
-            # As bytes: universal newlines and an odd byte must not change or refuse the rest.
-            source = source.read_bytes().decode("utf-8-sig", "replace")
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise KodaError("params.invalid", f"The file cannot be read: {reason}.", path=str(source)) from None
-    return parse(source)
+    if isinstance(source, str):
+        return _parsed(source)
+    try:
+        if source.exists() and not source.is_file():  # a pipe would be waited for
+            raise KodaError("params.invalid", "This is not a file.")
+        # As bytes: universal newlines and an odd byte must not change or refuse the rest.
+        return _parsed(source.read_bytes().decode("utf-8-sig", "replace"))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise KodaError("params.invalid", f"The file cannot be read: {reason}.", path=str(source)) from None
+    except KodaError as error:
+        error.path = str(source)
+        raise
+
+
+def _parsed(text: str) -> Imported:
+    imported = parse(text)
+    imported.warnings = _bounded(imported.warnings)
+    return imported
 
 
 def parse(text: str) -> Imported:
     """Reads a session file's text. Raises as ``import_session``."""
     warnings: list[str] = []
     lines = list(_objects(text, warnings))
+    if not text.strip():
+        raise KodaError("params.invalid", "The file is empty.")
     first = lines[0][1] if lines else {}
     if first.get("format") == FORMAT:
         return _own(lines, warnings)
     from koda_daemon.session.importer_pi import ENTRY_TYPES, convert
 
-    if first.get("type") in ENTRY_TYPES:
+    if any(entry.get("type") == "session" for _, entry in lines[:HEADER_LINES]) or first.get("type") in ENTRY_TYPES:
         return convert([entry for _, entry in lines], warnings)
     raise KodaError("params.invalid", "This is neither a Koda nor a Pi session file.")
+
+
+def _bounded(warnings: list[str]) -> list[str]:
+    """Each warning once, and not more than a person reads."""
+    counted = Counter(warnings)
+    shown = [text if count == 1 else f"{text} ({count} times)" for text, count in counted.items()]
+    more = len(shown) - WARNINGS_SHOWN
+    return [*shown[:WARNINGS_SHOWN], f"… and {more} more."] if more > 0 else shown
 
 
 def _objects(text: str, warnings: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -121,7 +149,7 @@ def _objects(text: str, warnings: list[str]) -> Iterator[tuple[int, dict[str, An
         if line.strip():
             try:
                 value = _decoded(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 value = None
             if isinstance(value, dict):
                 yield number, value
@@ -171,6 +199,7 @@ def _own(lines: list[tuple[int, dict[str, Any]]], warnings: list[str]) -> Import
         model=session.model,
         created_at=session.created_at,
         turns=turns,
+        growing=header.growing,
         branches=[_bare(branch) for branch in branches if branch.tip_id is None or branch.tip_id in tree],
         warnings=warnings,
     )

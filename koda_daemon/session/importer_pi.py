@@ -6,6 +6,7 @@ In version 1 each line is the child of the line before; later versions name the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,69 +18,126 @@ from koda_daemon.base.ids import new_id
 from koda_daemon.session import importer_pi_messages as pi
 from koda_daemon.session.importer import Imported
 from koda_daemon.session.nodes import Node, NodeKind, timestamp
+from koda_daemon.session.tree import preview_of
 
 ENTRY_TYPES = (
     *("session", "message", "model_change", "thinking_level_change", "compaction", "context_edit", "branch_summary"),
     *("label", "session_info", "usage", "custom", "custom_message"),
 )
+_REFERENCES = {
+    "compaction": "firstKeptEntryId",
+    "context_edit": "targetId",
+    "label": "targetId",
+    "branch_summary": "fromId",
+}
+_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+KNOWN_VERSION = 3
+TITLE_LENGTH = 80
 NO_RESULT = "There is no result: the turn ended before the tool did."
 
 
 class Entry(Struct, frozen=True):
-    """A line with its place in the tree; ``key`` is unique in the file, ``parent`` the key of an earlier entry."""
+    """A line with its place in the tree; ``key`` is unique in the file, ``parent`` the key of another entry.
+
+    ``refers`` is the key of the entry that it names: of a compaction the first that it keeps, of a label and an edit
+    the one that they are about, of a branch summary the one that was left.
+    """
 
     key: str
     parent: str | None
     data: dict[str, Any]
-    kept: str | None
-    """Of a compaction, the key of the first entry that it keeps."""
+    refers: str | None
 
 
 def convert(lines: list[dict[str, Any]], warnings: list[str]) -> Imported:
     """What a file's lines hold (the header among them)."""
-    header = lines[0] if lines[0].get("type") == "session" else {}
+    header = next((line for line in lines if line.get("type") == "session"), {})
     conversion = _Conversion(pi.time_of(header.get("timestamp")) or timestamp(), warnings)
     conversion.model = pi.model_of(header.get("provider"), header.get("modelId"))
-    key: str | None = None
-    for entry in _linked(lines, warnings):
+    version = header.get("version")
+    if isinstance(version, int) and version > KNOWN_VERSION:
+        warnings.append(f"The file has Pi's version {version}; versions up to {KNOWN_VERSION} are known here.")
+    entries = _entries(lines, warnings)
+    for entry in _parents_first(entries, warnings):
         conversion.add(entry)
-        key = entry.key
-    head = conversion.finish(key)
+    head = conversion.finish(entries[-1].key if entries else None)
     return Imported(
         nodes=conversion.labelled(),
         head_id=head,
         cwd=pi.text_or_none(header.get("cwd")),
-        title=conversion.title,
+        title=conversion.title or conversion.first_prompt,
         model=conversion.model,
         created_at=conversion.created_at,
         warnings=warnings,
     )
 
 
-def _linked(lines: list[dict[str, Any]], warnings: list[str]) -> Iterator[Entry]:
-    """The entries in their order, with parents and keys that can be relied on."""
-    version = lines[0].get("version")
-    linear = not isinstance(version, int) or version < 2
+def _entries(lines: list[dict[str, Any]], warnings: list[str]) -> list[Entry]:
+    """The entries in the file's order (the last one is where Pi would go on), with keys that can be relied on."""
+    # Version 1 has no ids. Some programs leave the version out and have them.
+    linear = not any("parentId" in line for line in lines)
+    keys: dict[int, str] = {}
+    places: dict[str, list[int]] = {}  # of an id, or in version 1 of a line's index, the lines that have it
     taken: set[str] = set()
-    latest: dict[str, str] = {}  # the entry that an id, or in version 1 a line's index, means
-    before: str | None = None
     for index, data in enumerate(lines):
         if data.get("type") == "session":
             continue
-        name = str(index) if linear else pi.text_or_none(data.get("id"))
-        usable = name is not None and name.isascii() and name not in taken and not linear
-        key = name if name is not None and usable else new_id()
+        name = str(index) if linear else data.get("id")
+        usable = isinstance(name, str) and _ID.fullmatch(name) and name not in taken and not linear
+        keys[index] = key = name if usable and isinstance(name, str) else new_id()
+        taken.add(key)
+        places.setdefault(str(name), []).append(index)
+
+    def named(value: object, near: int) -> str | None:
+        """The key of the last line before ``near`` with an id, else of the first after it."""
+        found = places.get(str(value), []) if value is not None else []
+        place = next((each for each in reversed(found) if each < near), found[0] if found else None)
+        return None if place is None else keys[place]
+
+    entries: list[Entry] = []
+    before: str | None = None
+    for index, key in keys.items():
+        data = lines[index]
         parent = before
         if not linear and "parentId" in data:
             wanted = data["parentId"]
-            parent = None if wanted is None else latest.get(str(wanted), before)
-            if wanted is not None and str(wanted) not in latest:
-                warnings.append(f"The entry {key} hangs on one that is missing; it was put after the one before it.")
-        kept = data.get("firstKeptEntryIndex") if linear else data.get("firstKeptEntryId")
-        yield Entry(key, parent, data, None if kept is None else latest.get(str(kept)))
-        taken.add(key)
-        latest[name or key] = key
+            parent = None if wanted is None else named(wanted, index)
+            if wanted is not None and parent is None:
+                warnings.append("An entry hangs on one that is missing; it was put after the one before it.")
+                parent = before
+        field = _REFERENCES.get(str(data.get("type")), "")
+        refers = data.get("firstKeptEntryIndex" if linear and field == "firstKeptEntryId" else field)
+        entries.append(Entry(key, parent, data, named(refers, index)))
         before = key
+    return entries
+
+
+def _parents_first(entries: list[Entry], warnings: list[str]) -> Iterator[Entry]:
+    """The entries, each after its parent; a circle is cut open where it is met first."""
+    known = {entry.key for entry in entries}
+    done: set[str] = set()
+    waiting: dict[str, list[Entry]] = {}
+
+    def ready(entry: Entry) -> Iterator[Entry]:
+        freed = [entry]
+        while freed:
+            each = freed.pop()
+            done.add(each.key)
+            yield each
+            freed += reversed(waiting.pop(each.key, ()))
+
+    for entry in entries:
+        if entry.parent is None or entry.parent in done or entry.parent not in known:
+            yield from ready(entry)
+        else:
+            waiting.setdefault(entry.parent, []).append(entry)
+    before: str | None = None
+    for entry in entries:
+        if entry.key not in done:
+            warnings.append("An entry is its own ancestor; it was put after the one before it.")
+            waiting[entry.parent or ""].remove(entry)
+            yield from ready(Entry(entry.key, before, entry.data, entry.refers))
+        before = entry.key
 
 
 class _Conversion:
@@ -88,6 +146,7 @@ class _Conversion:
     def __init__(self, created_at: str, warnings: list[str]) -> None:
         self.created_at = created_at
         self.title: str | None = None
+        self.first_prompt: str | None = None
         self.model: str | None = None
         self._warnings = warnings
         self._nodes: dict[str, Node] = {}
@@ -188,9 +247,12 @@ class _Conversion:
                     details=pi.compaction_details(data),
                 )
             case "branch_summary":
-                return node("branchSummary", summary=pi.text_or_none(data.get("summary")) or "")
+                details = pi.files_of(data)
+                if entry.refers is not None and self._place.get(entry.refers) is not None:
+                    details["fromId"] = self._place[entry.refers]
+                return node("branchSummary", summary=pi.text_or_none(data.get("summary")) or "", details=details)
             case "context_edit":
-                target = self._own.get(str(data.get("targetId")))
+                target = self._own.get(entry.refers or "")
                 if target is not None:
                     edit = {"targetId": target, "replacement": pi.replacement_of(data.get("replacement"))}
                     return node("note", summary="The context was edited.", details={"contextEdit": edit})
@@ -199,18 +261,20 @@ class _Conversion:
             case "session_info":
                 self.title = pi.text_or_none(data.get("name"))
             case "label":
-                target = self._place.get(str(data.get("targetId")))
+                target = self._place.get(entry.refers or "")
                 if target is not None:
                     self._labels[target] = pi.text_or_none(data.get("label"))
             case kind if kind not in ENTRY_TYPES:
-                self._warnings.append(f"An entry of the unknown type {kind!r} was left out.")
+                self._warnings.append(f"An entry of the unknown type {pi.named(kind)} was left out.")
         return None
 
     def _message(self, node: Any, message: dict[str, Any], parent: str | None) -> Node | None:
         result: Node
         match message.get("role"):
-            case "user" | "custom" | "hookMessage":
+            case "user" | "custom" | "hookMessage" as role:
                 result = node("user", message=pi.user_of(message), details=pi.details_of(message, "customType"))
+                if role == "user" and self.first_prompt is None:
+                    self.first_prompt = preview_of(result)[:TITLE_LENGTH] or None
             case "assistant":
                 answer = pi.answer_of(message)
                 self.model = answer.model
@@ -232,15 +296,15 @@ class _Conversion:
             case "system":
                 return None  # our own system text takes its place
             case role:
-                self._warnings.append(f"A message of the unknown role {role!r} was left out.")
+                self._warnings.append(f"A message of the unknown role {pi.named(role)} was left out.")
                 return None
         return result
 
     def _first_kept(self, entry: Entry) -> str | None:
         """The node of the first kept entry; when that is no node, of the next one on the path."""
         tail = entry.data.get("retainedTail")
-        length = len(tail) if isinstance(tail, list) and entry.kept is None else 0
-        if entry.kept is None and not length:
+        length = len(tail) if isinstance(tail, list) and entry.refers is None else 0
+        if entry.refers is None and not length:
             return None
         first: str | None = None
         here = entry.parent
@@ -248,7 +312,7 @@ class _Conversion:
             if here in self._own and self._nodes[self._own[here]].kind != "note":
                 first = self._own[here]
                 length -= 1
-            if here == entry.kept or (entry.kept is None and length == 0):
+            if here == entry.refers or (entry.refers is None and length == 0):
                 return first
             here = self._parents[here]
         return None

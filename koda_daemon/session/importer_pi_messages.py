@@ -20,6 +20,7 @@ from koda_daemon.ai.messages import (
     Usage,
     UserMessage,
 )
+from koda_daemon.session.tree import one_line
 
 _STOPS: dict[str, StopReason] = {
     "stop": "end",
@@ -63,14 +64,21 @@ def details_of(data: dict[str, Any], *names: str) -> dict[str, Any] | None:
 
 
 def compaction_details(data: dict[str, Any]) -> dict[str, Any]:
+    tokens = data.get("tokensBefore")
+    before = {"tokensBefore": _count(tokens)} if isinstance(tokens, (int, float)) else {}
+    return {**before, **files_of(data)}
+
+
+def files_of(data: dict[str, Any]) -> dict[str, Any]:
+    """The files that the entries behind a summary had touched."""
     details = data.get("details")
     files = details if isinstance(details, dict) else {}
-    found: dict[str, Any] = {
-        "readFiles": _texts(files.get("readFiles")),
-        "changedFiles": _texts(files.get("modifiedFiles")),
-    }
-    tokens = data.get("tokensBefore")
-    return {"tokensBefore": _count(tokens), **found} if isinstance(tokens, (int, float)) else found
+    return {"readFiles": _texts(files.get("readFiles")), "changedFiles": _texts(files.get("modifiedFiles"))}
+
+
+def named(value: object) -> str:
+    """Something of the file in a warning: short, on one line."""
+    return one_line(repr(value[:80] if isinstance(value, str) else value), 80)
 
 
 def _texts(value: object) -> list[str]:

@@ -12,7 +12,7 @@ from koda_daemon.ai.messages import Cost, Usage
 from koda_daemon.session import queries
 from koda_daemon.session.lease import Leases
 from koda_daemon.session.nodes import SearchHit, SessionInfo, UsageSum
-from koda_daemon.session.search import folder_word, from_index, match_expression, text_of_node, to_index
+from koda_daemon.session.search import Snippets, folder_word, match_expression, text_of_node, to_index
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 UsageGroup = Literal["session", "day", "model"]
 
 REMEMBER_REQUESTS = timedelta(days=7)
+HIDDEN_FOR = timedelta(days=1)
+"""How long a session may take to be stored."""
+SNIPPET_FROM = 64 * 1024
+"""Characters of a node in which the place of a match is looked for, to show it."""
 INDEX_STEP = 100
 DELETE_STEP = 500
 
@@ -63,14 +67,15 @@ def search(connection: Connection, query: str, cwd: str | None, limit: int) -> l
         expression, here, values = f'{expression} AND folder : "{folder_word(cwd)}"', " AND sessions.cwd = ?", (cwd,)
     # Newest first is the order of rowids: FTS5 then stops at the limit, where a ranking would visit every match.
     rows = connection.execute(
-        "SELECT sessions.id, nodes.id, snippet(node_text, 0, '**', '**', '…', 16), nodes.created_at"  # noqa: S608
+        f"SELECT sessions.id, nodes.id, substr(node_text.text, 1, {SNIPPET_FROM}), nodes.created_at"  # noqa: S608
         " FROM node_text CROSS JOIN bodies ON bodies.seq = node_text.rowid"
         " CROSS JOIN sessions ON sessions.sid = bodies.sid"
         " CROSS JOIN nodes ON nodes.sid = bodies.sid AND nodes.seq = bodies.seq"
         f" WHERE node_text MATCH ? AND NOT sessions.deleted{here} ORDER BY node_text.rowid DESC LIMIT ?",
         (expression, *values, limit),
     )
-    return [SearchHit(session_id=s, node_id=n, snippet=from_index(text), created_at=at) for s, n, text, at in rows]
+    cut = Snippets(query).of
+    return [SearchHit(session_id=s, node_id=n, snippet=cut(text), created_at=at) for s, n, text, at in rows]
 
 
 def index_step(connection: Connection, limit: int = INDEX_STEP) -> bool:
@@ -121,9 +126,14 @@ def delete_step(connection: Connection, sid: int, limit: int = DELETE_STEP) -> b
 
 
 def housekeeping_step(connection: Connection) -> bool:
-    """Finishes deletions that a killed daemon began, forgets old requests; True when there is more."""
+    """Finishes deletions, and removes what never became whole, of a killed daemon; forgets old requests; True when
+    there is more."""
     forget_requests(connection)
-    row = connection.execute("SELECT sid FROM sessions WHERE deleted LIMIT 1").fetchone()
+    before = (datetime.now(UTC) - HIDDEN_FOR).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    row = connection.execute(
+        "SELECT sid FROM sessions WHERE deleted = 1 OR (deleted = ? AND updated_at < ?) LIMIT 1",
+        (queries.HIDDEN, before),
+    ).fetchone()
     return row is not None and (delete_step(connection, row[0]) or True)
 
 

@@ -7,6 +7,7 @@ import binascii
 import contextlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakValueDictionary
@@ -36,6 +37,7 @@ _Hits: TypeAlias = list[SearchHit]
 _Sums: TypeAlias = list[UsageSum]
 _Daemons: TypeAlias = list[Daemon]
 
+ADOPT_STEP = 500
 CACHE_BYTES = 8 * 1024 * 1024
 
 
@@ -98,17 +100,26 @@ class SessionManager:
         turns: Sequence[TurnRecord] = (),
         branches: Sequence[Branch] = (),
     ) -> Session:
-        """Stores a whole session (of an import) in one transaction; parents come before children."""
+        """Stores a whole session (of an import), parents before children: all of it or, on an error, nothing. Until it
+        is whole nobody sees it, and it is stored in steps, so that other sessions need not wait for a big one."""
+        sid = await self._store.write(lambda connection: queries.insert_session(connection, info, hidden=True))
+        try:
+            for start in range(0, len(rows), ADOPT_STEP):
+                page = rows[start : start + ADOPT_STEP]
+                await self._store.write(partial(queries.insert_nodes, sid=sid, rows=page))
 
-        def run(connection: Connection) -> None:
-            sid = queries.insert_session(connection, info)
-            queries.insert_nodes(connection, sid, rows)
-            for turn in turns:
-                queries.put_turn(connection, sid, turn)
-            for branch in branches:
-                queries.put_branch(connection, sid, branch)
+            def finish(connection: Connection) -> None:
+                for turn in turns:
+                    queries.put_turn(connection, sid, turn)
+                for branch in branches:
+                    queries.put_branch(connection, sid, branch)
+                queries.show_session(connection, sid)
 
-        await self._store.write(run)
+            await self._store.write(finish)
+        except BaseException:
+            with contextlib.suppress(KodaError):  # what is left hidden goes later
+                await asyncio.shield(self._store.write(lambda connection: queries.drop_hidden(connection, sid)))
+            raise
         return await self.load(info.id)
 
     async def load(self, session_id: str) -> Session:

@@ -36,7 +36,8 @@ class Node(Struct, rename="camel", omit_defaults=True, frozen=True, kw_only=True
     details: dict[str, Any] | None = None
 
 
-class TreeNode(Struct, rename="camel", omit_defaults=True, frozen=True, kw_only=True):
+# gc=False: tens of thousands are held at once and none can be part of a cycle; the collector need not visit them.
+class TreeNode(Struct, rename="camel", omit_defaults=True, frozen=True, kw_only=True, gc=False):
     """A node without its content, for drawing the tree; ``preview`` is one line of at most 120 characters."""
 
     id: str

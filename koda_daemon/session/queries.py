@@ -26,6 +26,8 @@ _origin = msgspec.json.Decoder(Origin)
 INFO = "id, cwd, title, model, head_id, created_at, updated_at, options, checkpoint, origin"
 INFO_LENGTH = 10
 
+HIDDEN = 2
+"""Of a session's column ``deleted``: it is being stored. 1: it is being removed."""
 SEQ_BLOCK = 1 << 32
 """Event numbers that a process gets for a session at a time: more than it can ever give out, and JavaScript's safe
 integers (2^53) hold two million such blocks."""
@@ -97,10 +99,12 @@ def no_session(session_id: str) -> KodaError:
     return KodaError("session.notFound", f"There is no session {session_id}.")
 
 
-def insert_session(connection: Connection, info: SessionInfo, *, seq_floor: int = 0) -> int:
-    """Stores a new session; its number in the database. Event numbers up to ``seq_floor`` are taken."""
+def insert_session(connection: Connection, info: SessionInfo, *, seq_floor: int = 0, hidden: bool = False) -> int:
+    """Stores a new session; its number in the database. Event numbers up to ``seq_floor`` are taken. A ``hidden`` one
+    is not there for anybody until ``show_session``."""
     cursor = connection.execute(
-        f"INSERT INTO sessions ({INFO}, seq_floor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - ours
+        f"INSERT INTO sessions ({INFO}, seq_floor, deleted)"  # noqa: S608 - ours
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             info.id,
             info.cwd,
@@ -113,10 +117,20 @@ def insert_session(connection: Connection, info: SessionInfo, *, seq_floor: int 
             info.checkpoint,
             None if info.origin is None else text(info.origin),
             seq_floor,
+            HIDDEN if hidden else 0,
         ),
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid
+
+
+def show_session(connection: Connection, sid: int) -> None:
+    connection.execute("UPDATE sessions SET deleted = 0 WHERE sid = ? AND deleted = ?", (sid, HIDDEN))
+
+
+def drop_hidden(connection: Connection, sid: int) -> None:
+    """Leaves a session that did not become whole to the housekeeping."""
+    connection.execute("UPDATE sessions SET deleted = 1 WHERE sid = ? AND deleted = ?", (sid, HIDDEN))
 
 
 def update_session(

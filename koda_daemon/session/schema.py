@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from koda_daemon.base.errors import KodaError
+from koda_daemon.base.ids import new_id
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -138,7 +139,16 @@ def _create(connection: Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create,)
+def _index_prefixes(connection: Connection) -> None:
+    """Without an index of its own, a short beginning of words costs what all the words take that begin so."""
+    connection.execute("DROP TABLE node_text")
+    connection.execute(
+        "CREATE VIRTUAL TABLE node_text USING fts5 (text, folder, prefix = '2 3 4', tokenize = 'unicode61')"
+    )
+    connection.execute("UPDATE indexed SET seq = 0")  # made anew, in the background
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create, _index_prefixes)
 """Entry i brings version i to i + 1; the length is the version this program knows. Only ever append."""
 
 
@@ -236,18 +246,24 @@ def migrate(connection: Connection, path: Path | None, migrations: Sequence[Migr
 
 
 def back_up(connection: Connection, target: Path) -> None:
-    """A consistent copy of the database at ``target`` (0600), whole or not at all."""
+    """A consistent copy of the database at ``target`` (0600), whole or not at all. None when another daemon, which has
+    made its own, has brought the database to the next version meanwhile."""
     import sqlite3
 
-    partial = target.with_name(target.name + ".part")
-    partial.unlink(missing_ok=True)
-    os.close(os.open(partial, os.O_CREAT | os.O_RDWR, 0o600))
-    copy = sqlite3.connect(partial)
+    found = _version(connection)
+    partial = target.with_name(f"{target.name}.{new_id()}.part")
     try:
-        connection.backup(copy)
+        os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600))
+        copy = sqlite3.connect(partial)
+        try:
+            connection.backup(copy)
+            copied = _version(copy)
+        finally:
+            copy.close()
+        if copied == found:
+            partial.replace(target)
     finally:
-        copy.close()
-    partial.replace(target)
+        partial.unlink(missing_ok=True)
 
 
 def readable(error: BaseException, path: Path | None) -> BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from functools import cache
@@ -10,7 +11,12 @@ from functools import cache
 from koda_daemon.ai.messages import ResourceBlock, TextBlock, ToolCall
 from koda_daemon.session.nodes import Node
 
+SNIPPET_LENGTH = 160
+LONGEST_CUT = 30
+LONGEST_WORD = 200
+MOST_WORDS = 32
 _WORDS = re.compile(r'"([^"]*)"|(\S+)')
+_TOKEN = re.compile(r"[^\W_]+")
 # Scripts without spaces between words: Hiragana to Katakana, the CJK ideographs, Hangul syllables.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"
 
@@ -75,17 +81,79 @@ def folder_word(cwd: str) -> str:
     return f"c{zlib.crc32(cwd.encode('utf-8', 'surrogatepass')):08x}"
 
 
+def words_of(query: str) -> tuple[list[str], bool]:
+    """The words and "quoted phrases" of a query as the index has them, and whether the last is only a beginning."""
+    words = [phrase or word for phrase, word in _WORDS.findall(query.encode("utf-8", "replace").decode())]
+    words = [to_index(word)[:LONGEST_WORD] for word in words if any(c.isalnum() for c in word)][:MOST_WORDS]
+    return words, bool(words) and words[-1][-1].isalnum() and not query.rstrip().endswith('"')
+
+
 def match_expression(query: str) -> str | None:
     """An FTS5 expression for all words of ``query``, the last as a prefix (sqlite.org/fts5.html, section 3).
 
     "Quoted words" are found as a phrase. Every word is a quoted string, so that no operator of FTS5 can be meant.
     None when there is nothing to search for.
     """
-    words = [phrase or word for phrase, word in _WORDS.findall(query.encode("utf-8", "replace").decode())]
-    words = [to_index(word) for word in words if any(c.isalnum() for c in word)][:32]
+    words, begins = words_of(query)
     if not words:
         return None
     quoted = ['"' + word.replace('"', '""') + '"' for word in words]
-    if words[-1][-1].isalnum() and not query.rstrip().endswith('"'):
+    if begins:
         quoted[-1] += " *"
     return " AND ".join(quoted)
+
+
+class Snippets:
+    """Cuts the place of a match out of a text of the index and marks it with ``**``.
+
+    Not with FTS5's own function, whose time grows with the square of the matches in a text.
+    """
+
+    def __init__(self, query: str) -> None:
+        words, begins = words_of(query)
+        patterns = []
+        for index, word in enumerate(words):
+            tokens = [re.escape(token) for token in _TOKEN.findall(_folded(word))]
+            end = r"[^\W_]*" if begins and index == len(words) - 1 else r"(?![^\W_])"
+            patterns.append(r"(?<![^\W_])" + r"[\W_]+".join(tokens) + end)
+        self._words = re.compile("|".join(patterns))
+
+    def of(self, text: str) -> str:
+        """``text`` may be cut off at its end: what is not found in it is not marked."""
+        folded = _folded(text)
+        first = self._words.search(folded)
+        start, end = 0, SNIPPET_LENGTH
+        if first is not None:
+            start = max(0, first.start() - SNIPPET_LENGTH // 3)
+            end = max(start + SNIPPET_LENGTH, min(first.end(), start + 2 * SNIPPET_LENGTH))
+        start, end = _between_words(text, start, end)
+        parts = ["…"] if start > 0 else []
+        here = start
+        for found in self._words.finditer(folded, start, end):
+            parts += [text[here : found.start()], "**", text[found.start() : found.end()], "**"]
+            here = found.end()
+        return from_index("".join([*parts, text[here:end], *(["…"] if end < len(text) else [])]))
+
+
+def _between_words(text: str, start: int, end: int) -> tuple[int, int]:
+    """The same part of a text without the words that it would cut, unless they are very long."""
+    if start > 0 and (space := text.find(" ", start, start + LONGEST_CUT)) >= 0:
+        start = space + 1
+    if end < len(text) and (space := text.rfind(" ", max(start, end - LONGEST_CUT), end)) > start:
+        end = space
+    return start, end
+
+
+def _folded(text: str) -> str:
+    """Character for character without case and accents, as the index compares."""
+    return text.lower() if text.isascii() else text.translate(_fold)
+
+
+class _Fold(dict[int, str]):
+    def __missing__(self, code: int) -> str:
+        base = unicodedata.normalize("NFD", chr(code))[0].lower()
+        self[code] = folded = base if len(base) == 1 else chr(code)
+        return folded
+
+
+_fold = _Fold()

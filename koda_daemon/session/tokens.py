@@ -109,6 +109,18 @@ def unmeasured(path: Sequence[Node]) -> tuple[int | None, int]:
     return None, tail
 
 
+def compacted_to(path: Sequence[Node]) -> tuple[int, int] | None:
+    """What the last compaction of a path is known to have left, and the estimate of what came after it; None without
+    one, or when it does not say (another program made it)."""
+    tail = 0
+    for node in reversed(path):
+        if node.kind == "compaction":
+            after = (node.details or {}).get("tokensAfter")
+            return (after, tail) if isinstance(after, int) else None
+        tail += node_tokens(node)
+    return None
+
+
 def counted_answer(node: Node) -> AssistantMessage | None:
     """The node's answer when a provider counted the whole of it."""
     answer = node.message

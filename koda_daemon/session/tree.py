@@ -24,13 +24,11 @@ class Tree:
     ``node.notFound``.
     """
 
-    __slots__ = ("_children", "_depth", "_leaves", "_nodes")
+    __slots__ = ("_children", "_nodes")
 
     def __init__(self, nodes: Iterable[TreeNode] = ()) -> None:
         self._nodes: dict[str, TreeNode] = {}
-        self._children: dict[str | None, list[str]] = {}
-        self._depth: dict[str, int] = {}
-        self._leaves: dict[str, None] = {}
+        self._children: dict[str | None, list[str]] | None = None  # made when first asked for: a session may not be
         for node in nodes:
             self.add(node)
 
@@ -54,15 +52,11 @@ class Tree:
         if node.id in self._nodes:
             raise KodaError("params.invalid", f"The node {node.id} exists already.")
         parent = node.parent_id
-        if parent is None:
-            self._depth[node.id] = 0
-        else:
+        if parent is not None and parent not in self._nodes:
             self[parent]
-            self._depth[node.id] = self._depth[parent] + 1
-            self._leaves.pop(parent, None)
         self._nodes[node.id] = node
-        self._children.setdefault(parent, []).append(node.id)
-        self._leaves[node.id] = None
+        if self._children is not None:
+            self._children.setdefault(parent, []).append(node.id)
 
     def set_label(self, node_id: str, label: str | None) -> None:
         """Names the node, or takes its name away."""
@@ -72,11 +66,20 @@ class Tree:
         """The nodes that grew from this one, oldest first; those of None are the roots."""
         if node_id is not None:
             self[node_id]
-        return list(self._children.get(node_id, ()))
+        return list(self._below.get(node_id, ()))
+
+    @property
+    def _below(self) -> dict[str | None, list[str]]:
+        if self._children is None:
+            self._children = {}
+            for node in self._nodes.values():
+                self._children.setdefault(node.parent_id, []).append(node.id)
+        return self._children
 
     def leaves(self) -> list[str]:
         """The ends of all branches, oldest first."""
-        return list(self._leaves)
+        below = self._below
+        return [node_id for node_id in self._nodes if node_id not in below]
 
     def path_ids(self, to: str | None, *, limit: int | None = None) -> list[str]:
         """From the root to ``to``, both included, oldest first; with ``limit`` only the last so many. None: empty."""
@@ -89,8 +92,7 @@ class Tree:
 
     def depth(self, node_id: str) -> int:
         """How many nodes are above this one."""
-        self[node_id]
-        return self._depth[node_id]
+        return len(self.path_ids(node_id)) - 1
 
     def common_ancestor(self, a: str, b: str) -> str | None:
         """The newest node that both paths share (it may be ``a`` or ``b``); None when they have different roots."""
@@ -107,18 +109,15 @@ class Tree:
     def subtree(self, node_id: str) -> list[str]:
         """The node and everything that grew from it, parents before children."""
         self[node_id]
-        found = [node_id]
+        found, below = [node_id], self._below
         for each in found:  # grows while it is read
-            found.extend(self._children.get(each, ()))
+            found.extend(below.get(each, ()))
         return found
 
     def branch_of(self, node_id: str) -> str:
         """The leaf of the branch that a node stands for: the end that grew last of all that grew from it."""
-        newest = node_id
         below = set(self.subtree(node_id))
-        if len(below) > 1:
-            newest = next(leaf for leaf in reversed(self._leaves) if leaf in below)
-        return newest
+        return next(each for each in reversed(self._nodes) if each in below)
 
     def around(self, node_id: str | None = None, depth: int | None = None) -> list[TreeNode]:
         """The nodes at most ``depth`` steps (up or down) from one, in the order of the tree; None for ``depth`` is all
@@ -127,13 +126,13 @@ class Tree:
             return list(self._nodes.values())
         starts = self.children(None) if node_id is None else [self[node_id].id]
         distance = dict.fromkeys(starts, 0)
-        waiting = deque(starts)
+        waiting, below = deque(starts), self._below
         while waiting:
             here = waiting.popleft()
             if depth is not None and distance[here] >= depth:
                 continue
             parent = self._nodes[here].parent_id
-            near = [*self._children.get(here, ()), *(() if parent is None else (parent,))]
+            near = [*below.get(here, ()), *(() if parent is None else (parent,))]
             for each in near:
                 if each not in distance:
                     distance[each] = distance[here] + 1

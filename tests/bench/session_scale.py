@@ -113,10 +113,7 @@ async def prompts(koda: Koda, session: str, what: str) -> None:
 
 
 async def many_turns(folder: Path, turns: int) -> None:
-    """The same small turn again and again in one session, without compaction: only the window grows.
-
-    What grows with it is the scripted model's own counting of what it was sent.
-    """
+    """The same small turn again and again in one session, without compaction: only the window grows."""
     settings = {"compaction": {"max_tokens": 100_000_000}}
     async with daemon(folder, settings=settings) as koda:
         session = await koda.new({"answers": [], "otherwise": "Fine."})

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koda_daemon.cli.style import Style
+from koda_daemon.cli.style import Style, columns
 from koda_daemon.cli.tree import draw_tree
 
 
@@ -91,3 +91,18 @@ def test_every_node_is_shown_or_counted(parents: list[int], whole: bool) -> None
     lines = drawn(nodes, whole=whole)
     counted = sum(int(line.split("⋮ ")[1].split()[0]) for line in lines if "⋮" in line)
     assert sum("says" in line for line in lines) + counted == len(nodes)
+
+
+def test_lines_fit_whatever_they_hold() -> None:
+    nodes = [node("r", None, "user", preview="漢字 " * 80)]
+    for number in range(60):  # forks of forks
+        parent = nodes[-1]["id"]
+        nodes += [
+            node(f"a{number:04}", parent, "user", preview="e\u0301" * 200),
+            node(f"b{number:04}", parent, "user", preview="🎉" * 100, label="很" * 30),
+        ]
+    for style in (Style(), Style(unicode=False)):
+        lines = draw_tree(nodes, "b0059", style, width=80)
+        assert len(lines) == len(nodes)
+        assert max(map(columns, lines)) <= 80
+        assert lines[0].endswith("漢字 …")

@@ -192,3 +192,42 @@ async def test_a_compaction_survives_a_restart(tmp_path: Path) -> None:
         assert await window(koda, session) == shown
         context = await koda.request("koda/context", sessionId=session)
         assert context["tokens"] == done["tokensAfter"]
+
+
+@pytest.mark.asyncio
+async def test_a_summary_that_saves_nothing_is_not_made_again_and_again(tmp_path: Path) -> None:
+    settings = {"compaction": {"max_tokens": 4_000, "trigger_ratio": 0.5}}
+    reads = steps(call("read", path="a.txt"))
+    endless = {"answers": ["word " * 20_000], "otherwise": reads}
+    async with daemon(tmp_path, settings=settings) as koda:
+        (koda.workspace / "a.txt").write_text("short\n")
+        session = await koda.new({"answers": [], "otherwise": "Fine."})
+        for number in range(3):
+            await koda.prompt(session, f"Prompt {number} {LONG}")
+        await use(koda, session, endless)
+        await koda.prompt(session, LONG, options={"maxIterations": 6})
+        transcript = koda.transcript(session)
+        assert len([event for event in transcript.of("compaction.ended") if "nodeId" not in event]) == 1
+        assert "no shorter" in transcript.of("notice")[0]["message"]
+
+
+@pytest.mark.asyncio
+async def test_a_window_that_cannot_come_below_the_budget_is_left_alone_until_it_has_grown(tmp_path: Path) -> None:
+    settings = {"compaction": {"max_tokens": 500, "trigger_ratio": 1.0}}  # less than the system text and the tools
+    async with daemon(tmp_path, settings=settings) as koda:
+        session = await koda.new(script())
+        for _ in range(3):
+            await koda.prompt(session, LONG)
+        made = compactions(koda, session)
+        assert made >= 1
+        for number in range(6):
+            await koda.prompt(session, f"Prompt {number}")
+        assert compactions(koda, session) <= made + 1
+        made = compactions(koda, session)
+        for _ in range(3):
+            await koda.prompt(session, LONG)
+        assert compactions(koda, session) > made
+
+
+def compactions(koda: Koda, session: str) -> int:
+    return len([event for event in koda.transcript(session).of("compaction.ended") if "nodeId" in event])

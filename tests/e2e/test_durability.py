@@ -137,7 +137,9 @@ async def test_a_session_can_be_closed_deleted_and_renamed(tmp_path: Path) -> No
         assert renamed["session"]["title"] == "New name"
         await koda.request("koda/session/close", sessionId=session)
         assert (await koda.request("koda/session/list"))["sessions"][0]["title"] == "New name"
+        await koda.request("koda/session/open", sessionId=session)
         await koda.request("koda/session/delete", sessionId=session)
+        assert (await koda.event(session, "error"))["error"]["kind"] == "session.notFound"
         assert (await koda.request("koda/session/list"))["sessions"] == []
 
 

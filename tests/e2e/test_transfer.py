@@ -163,16 +163,18 @@ async def test_without_a_workspace_such_a_file_is_refused_with_advice(tmp_path: 
 async def test_what_is_no_session_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "text").write_text("Just text.\n")
+    (tmp_path / "empty").touch()
     newer = {"format": "koda.session", "version": 99, "session": {}}
     (tmp_path / "newer").write_text(json.dumps(newer))
     async with daemon(tmp_path) as koda:
         for name, kind in (
             *(("text", "params.invalid"), ("nothing", "params.invalid"), ("pipe", "params.invalid")),
-            *((".", "params.invalid"), ("newer", "version.unsupported")),
+            *(("empty", "params.invalid"), ("", "params.invalid"), ("newer", "version.unsupported")),
         ):
             with pytest.raises(RefusedError) as refused:
                 await koda.request("koda/session/import", path=str(tmp_path / name))
             assert refused.value.data["kind"] == kind, name
+            assert refused.value.data["path"] == str(tmp_path / name)
         with pytest.raises(RefusedError):
             await koda.request("koda/session/import", path="x.jsonl")
         assert (await koda.request("koda/session/list"))["sessions"] == []

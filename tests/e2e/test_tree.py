@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.koda import Koda, daemon
+from tests.harness.client import RefusedError
 
 
 async def tree(koda: Koda, session: str) -> dict[str, Any]:
@@ -106,3 +107,27 @@ async def test_nodes_page_upwards(tmp_path: Path) -> None:
             page = await koda.request("koda/session/nodes", sessionId=session, cursor=page["cursor"], limit=3)
             nodes = page["nodes"] + nodes
         assert [node["id"] for node in nodes] == [node["id"] for node in (await tree(koda, session))["nodes"]]
+
+
+@pytest.mark.asyncio
+async def test_a_node_that_is_not_there_is_named_by_its_field(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as koda:
+        session = await koda.new({"answers": [], "otherwise": "Answer."})
+        await koda.prompt(session, "One")
+        head = (await tree(koda, session))["headId"]
+        for method, path, fields in (
+            ("koda/tree", "$.aroundId", {"aroundId": "gone"}),
+            ("koda/branch", "$.fromId", {"fromId": "gone"}),
+            ("koda/branch", "$.fromId", {"fromId": "gone", "summarize": True}),
+            ("koda/checkout", "$.nodeId", {"nodeId": "gone"}),
+            ("koda/label", "$.nodeId", {"nodeId": "gone", "label": "x"}),
+            ("koda/branch/compare", "$.bId", {"aId": head, "bId": "gone"}),
+            ("koda/branch/compare", "$.aId", {"aId": "gone", "bId": head}),
+        ):
+            with pytest.raises(RefusedError) as refused:
+                await koda.request(method, sessionId=session, **fields)
+            assert (refused.value.data["kind"], refused.value.data["path"]) == ("node.notFound", path), method
+        with pytest.raises(RefusedError) as refused:
+            await koda.request("koda/label", sessionId=session, nodeId=head, label="x" * 201)
+        assert refused.value.data["path"] == "$.label"
+        assert await koda.request("koda/label", sessionId=session, nodeId=head, label="") == {"label": None}

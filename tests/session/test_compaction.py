@@ -3,12 +3,13 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from koda_daemon.ai.messages import AssistantMessage, ThinkingBlock, ToolResultMessage
+from koda_daemon.ai.messages import AssistantMessage, TextBlock, ThinkingBlock, ToolResultMessage, UserMessage
 from koda_daemon.session.compaction import (
     Cut,
     branch_summary_prompt,
@@ -20,7 +21,8 @@ from koda_daemon.session.compaction import (
 )
 from koda_daemon.session.nodes import Node
 from koda_daemon.session.tokens import node_tokens
-from koda_daemon.session.window import effective_path
+from koda_daemon.session.window import effective_path, messages_of
+from tests.ai.test_handoff import TARGETS, sent
 from tests.session.builders import assistant, call, chain, compaction, result, user
 
 
@@ -215,3 +217,33 @@ def test_a_record_keeps_to_its_limit(limit: int) -> None:
     nodes = chain(*(result(None, str(i), "y" * 3_000) for i in range(100)))
     assert len(record_of(nodes, limit)) <= limit + 100
     assert len(branch_summary_prompt(nodes, limit=limit)) <= limit + 600
+
+
+def test_ids_that_come_again_bind_a_call_to_its_own_result() -> None:
+    path = chain(
+        *(node for _ in range(4) for node in (user(None), assistant(None, call("call_0")), result(None, "call_0")))
+    )
+    cut = choose_cut(path, 60)
+    assert cut is not None
+    assert [node.kind for node in cut.kept][:1] == ["user"]
+    assert 0 < len(cut.kept) < len(path)
+
+
+@given(histories, st.lists(st.integers(0, 400), min_size=1, max_size=4), st.sampled_from(sorted(TARGETS)))
+@settings(max_examples=200, deadline=None)
+def test_compacted_windows_are_lawful_and_small_for_every_wire_api(
+    steps: list[tuple[str, int, int]], keeps: list[int], target: str
+) -> None:
+    """Compactions on compactions, at every place of a history: each window is what the wire API takes."""
+    path: list[Node] = []
+    parts = [history(steps[i::4]) for i in range(4)]
+    for part, keep in zip(parts, keeps * 4, strict=False):
+        path = chain(*path, *part)
+        cut = choose_cut(path, keep)
+        if cut is not None:
+            path.append(compaction_node(path[-1].id, "Summary.", cut, tokens_before=1))
+            window = effective_path(path)
+            kept = sum(map(node_tokens, window[1:]))
+            assert kept <= keep or choose_cut(window[1:], 1) is None
+        messages = [*messages_of(effective_path(path)), UserMessage((TextBlock("Go on"),))]
+        assert TARGETS[target](msgspec.json.decode(sent(target, messages))) == []

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import html.parser
+import time
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,12 @@ from koda_daemon.ai.messages import (
 )
 from koda_daemon.base.errors import KodaError
 from koda_daemon.session.export import export_session, segments_of
+from koda_daemon.session.export_html import articles
+from koda_daemon.session.export_markdown import transcript
 from koda_daemon.session.importer import import_session
 from koda_daemon.session.manager import SessionManager
-from koda_daemon.session.session import Session
+from koda_daemon.session.nodes import Branch, Node
+from koda_daemon.session.session import Session, ended
 from koda_daemon.session.tree import Tree, tree_node
 from tests.session.builders import (
     assistant,
@@ -210,6 +215,18 @@ async def test_markdown_reads_as_a_transcript() -> None:
     assert text.count("<details>") == text.count("</details>") == 2
 
 
+def test_what_was_left_open_in_a_text_swallows_nothing_after_it() -> None:
+    nodes = chain(
+        user(None, "Look:\n```py\nopen\n``\n<!-- in code"),
+        assistant(None, "<!-- <details>\n  <script>x</script>\na < b, `<b>`\n~~~~\n~~~\n```"),
+        user(None, "```\nclosed\n```\n```inline``` `code`"),
+    )
+    text = "\n\n".join(transcript(nodes))
+    assert "<!-- in code\n```\n\n### Koda" in text
+    assert "\\<!-- <details>\n  \\<script>x</script>\na < b, `<b>`\n~~~~\n~~~\n```\n~~~~\n\n### User" in text
+    assert text.endswith("```\nclosed\n```\n```inline``` `code`")
+
+
 def test_segments_show_every_node_once_the_head_first() -> None:
     nodes = [
         user(None, id="a"),
@@ -264,3 +281,64 @@ async def test_a_damaged_export_says_where_or_is_mended(tmp_path: Path) -> None:
         assert len(warnings) == 2
         with pytest.raises(KodaError, match="cannot be read"):
             await import_session(manager, tmp_path / "none.jsonl")
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> tuple[list[Node], list[Branch]]:
+    """A tree of any shape with what nodes can hold, and branches by name."""
+    nodes: list[Node] = []
+    for number in range(draw(st.integers(1, 14))):
+        parent = draw(st.sampled_from([None, *(node.id for node in nodes)]))
+        text = draw(st.text(max_size=20))
+        usage = Usage(number, 2, 3, 4, 1, Cost(0.1, 0.2, 0.3, 0.4, 1.0))
+        made: list[Node] = [
+            user(parent, text, turn_id="t1"),
+            assistant(parent, text, call(f"c{number}"), usage=usage, stop="cancelled", error=text or None),
+            result(parent, f"c{number}", text, details={"diff": text}),
+            compaction(parent, text, parent, details={"tokensBefore": number}),
+            branch_summary(parent, text),
+            note(parent, text, details={"contextEdit": {"targetId": parent, "replacement": None}}),
+        ]
+        label = draw(st.none() | st.text(min_size=1, max_size=5))
+        nodes.append(replace(draw(st.sampled_from(made)), label=label))
+    places = st.sampled_from([None, *(node.id for node in nodes)])
+    branches = [branch(draw(places), draw(st.none() | st.text(max_size=5))) for _ in range(draw(st.integers(0, 3)))]
+    return nodes, branches
+
+
+@given(sessions(), st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_session_goes_out_and_comes_back(made: tuple[list[Node], list[Branch]], data: st.DataObject) -> None:
+    nodes, branches = made
+
+    async def run() -> None:
+        async with opened() as manager:
+            session = await manager.create(cwd="/w", model="demo/one", title=data.draw(st.none() | st.text(max_size=9)))
+            for node in nodes:
+                await session.append(node, move_head=False)
+            await session.start_turn(ended(running("t1"), "end", "2026-01-01T00:00:00.000Z"))
+            for each in branches:
+                await session.put_branch(each)
+            if branches:
+                await session.put_branch(branches[-1], checkout=True)
+            else:
+                await session.set_head(data.draw(st.sampled_from([None, *(node.id for node in nodes)])))
+            text = await export_session(session, "jsonl")
+            again = await import_session(manager, text)
+            assert (await export_session(again, "jsonl")).split("\n")[1:] == text.split("\n")[1:]
+            assert replace(again.info, id=session.id, updated_at=session.info.updated_at) == session.info
+            assert again.growing == session.growing
+            assert list(again.tree) == list(session.tree)
+
+    asyncio.run(run())
+
+
+def test_pages_cost_what_their_nodes_cost() -> None:
+    def seconds(count: int) -> float:
+        nodes = chain(*(user(None, f"prompt {number}") for number in range(count)))
+        tree = Tree(map(tree_node, nodes))
+        begun = time.process_time()
+        articles(nodes, tree)
+        return time.process_time() - begun
+
+    assert min(seconds(8_000) for _ in range(2)) < 40 * max(0.005, min(seconds(1_000) for _ in range(2)))

@@ -410,3 +410,54 @@ def test_whatever_a_file_holds_can_be_stored(versions: list[int | None], lines: 
             await session.path()
 
     asyncio.run(run())
+
+
+def test_entries_may_come_before_their_parents() -> None:
+    imported = parse(
+        tree(
+            at("c<b", said("user", "3")),
+            at("b<a", said("user", "2")),
+            at("a", said("user", "1")),
+            at("d<c", {"type": "custom", "customType": "x"}),
+        )
+    )
+    assert shape(imported.nodes) == ["a<", "b<a", "c<b"]
+    assert imported.head_id == "c"
+
+
+def test_circles_are_cut_open_and_the_missing_replaced() -> None:
+    lines = (at("a", said("user")), at("b<d", said("user")), at("c<b", said("user")), at("d<c", said("user")))
+    imported = parse(tree(*lines, at("e<gone", said("user")), at("f<f", said("user"))))
+    by_id = {node.id: node.parent_id for node in imported.nodes}
+    assert by_id == {"a": None, "b": "a", "c": "b", "d": "c", "e": "d", "f": "e"}
+    assert imported.head_id == "f"
+    assert sum("its own ancestor" in each for each in imported.warnings) == 2
+    assert sum("missing" in each for each in imported.warnings) == 1
+
+
+def test_an_id_that_comes_twice_means_the_last_one_before() -> None:
+    imported = parse(
+        tree(
+            at("a", said("user", "1")),
+            at("b<a", said("user", "2")),
+            at("b<a", said("user", "3")),
+            at("c<b", said("user")),
+        )
+    )
+    by_text = {_text(node): node for node in imported.nodes[:3]}
+    assert imported.nodes[3].parent_id == by_text["3"].id != "b"
+
+
+def test_a_file_may_lack_its_header_or_its_version() -> None:
+    parents = {"a": None, "b": "a", "c": "a"}
+    lines = [{**said("user", f"text {id_}"), "id": id_, "parentId": parent} for id_, parent in parents.items()]
+    for head in ((), ({"type": "title", "title": "x"}, header(None)), (header(None),)):
+        imported = parse(file(*head, *lines))
+        assert shape(imported.nodes) == ["a<", "b<a", "c<a"], head
+        assert imported.title == "text a", "of the first prompt, where there is no name"
+
+
+def test_a_branch_summary_remembers_what_was_left() -> None:
+    left = {"type": "branch_summary", "summary": "s", "fromId": "b", "details": {"modifiedFiles": ["f"]}}
+    imported = parse(tree(at("a", said("user")), at("b<a", said("user")), at("s<a", left)))
+    assert imported.nodes[-1].details == {"readFiles": [], "changedFiles": ["f"], "fromId": "b"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from pathlib import Path
 from sqlite3 import Connection
@@ -11,8 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from koda_daemon.base.errors import KodaError
-from koda_daemon.session.manager import SessionManager
-from koda_daemon.session.search import from_index, match_expression, to_index
+from koda_daemon.session import library, queries
+from koda_daemon.session.manager import ADOPT_STEP, SessionManager
+from koda_daemon.session.nodes import SessionInfo, timestamp
+from koda_daemon.session.queries import row_of
+from koda_daemon.session.search import SNIPPET_LENGTH, Snippets, from_index, match_expression, to_index
 from tests.session.builders import assistant, call, chain, opened, prompt, result, running, user
 
 
@@ -174,8 +178,6 @@ def test_cjk_text_survives_the_index(text: str) -> None:
 
 @pytest.mark.asyncio
 async def test_a_deletion_that_a_crash_cut_off_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from koda_daemon.session import library
-
     async with opened(tmp_path / "k.db") as manager:
         session_id = await fill(manager, "x", "y")
         await manager._store.write(lambda c: library.mark_deleted(c, manager._leases, session_id))
@@ -189,8 +191,6 @@ async def test_a_deletion_that_a_crash_cut_off_is_finished(tmp_path: Path, monke
 
 @pytest.mark.asyncio
 async def test_old_requests_are_forgotten() -> None:
-    from koda_daemon.session import library
-
     async with opened() as manager:
         session = await manager.create(cwd="/w", model="demo/one")
         await session.append(user(None), request=("old", {}))
@@ -201,3 +201,74 @@ async def test_old_requests_are_forgotten() -> None:
         await manager._store.write(library.housekeeping_step)
         assert await session.recall("old") is None
         assert await session.recall("new") == {}
+
+
+@pytest.mark.asyncio
+async def test_a_session_that_cannot_be_stored_whole_is_not_there(tmp_path: Path) -> None:
+    async with opened(tmp_path / "k.db") as manager:
+        nodes = chain(*(user(None, "word") for _ in range(2 * ADOPT_STEP)))
+        now = timestamp()
+        info = SessionInfo(
+            id="s", cwd="/w", title=None, model="m/m", head_id=None, created_at=now, updated_at=now, options={}
+        )
+        with pytest.raises(KodaError) as caught:
+            await manager.adopt(info, [row_of(node) for node in (*nodes, user("nowhere"))])
+        assert caught.value.kind == "node.notFound"
+        assert (await manager.list())[0] == []
+        assert await manager.search("word") == []
+        with pytest.raises(KodaError):
+            await manager.load("s")
+        while await manager._store.write(library.housekeeping_step):
+            pass
+        assert await manager._store.read(lambda c: c.execute("SELECT count(*) FROM bodies").fetchone()[0]) == 0
+        # One whose daemon died on the way is given a day.
+        await manager._store.write(lambda c: queries.insert_session(c, info, hidden=True))
+        await manager._store.write(library.housekeeping_step)
+        assert await manager._store.read(sids) == 1
+        await manager._store.write(lambda c: c.execute("UPDATE sessions SET updated_at = '2026-01-01'"))
+        while await manager._store.write(library.housekeeping_step):
+            pass
+        assert await manager._store.read(sids) == 0
+
+
+def sids(connection: Connection) -> int:
+    count: int = connection.execute("SELECT count(*) FROM sessions").fetchone()[0]
+    return count
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "shown"),
+    [
+        ("CAFÉ pars", "the cafe's parser", "the **cafe**'s **parser**"),
+        ("creme", "Crème brûlée", "**Crème** brûlée"),
+        ("foo-bar", "a foo_bar b", "a **foo_bar** b"),
+        ('"b c"', "a b c d bc", "a **b c** d bc"),
+        ("字か", "漢字かな", "漢**字か**な"),
+        ("x", "y " * 200 + "x " + "z " * 200, "**x**"),
+        ("x", "A" * 100_000 + " x", "…"),
+        ("nowhere", "some text", "some text"),
+    ],
+)
+def test_snippets_show_the_place(query: str, text: str, shown: str) -> None:
+    snippet = Snippets(query).of(to_index(text))
+    assert shown in snippet
+    assert len(snippet) < 2 * SNIPPET_LENGTH + 20
+
+
+@given(st.text(max_size=30), st.text(max_size=400))
+def test_snippets_hold_nothing_that_is_not_there(query: str, text: str) -> None:
+    if match_expression(query) is not None:
+        snippet = Snippets(query).of(text)
+        assert set(snippet) <= set(text) | set("*… ")
+        assert len(snippet) < 3 * SNIPPET_LENGTH
+
+
+@pytest.mark.asyncio
+async def test_short_beginnings_of_many_words_in_long_texts_are_found_at_once() -> None:
+    async with opened() as manager:
+        text = " ".join(f"word{number}" for number in range(6_000))
+        await fill(manager, *[text] * 60)
+        await manager.search("nothing")  # brings the index up to date
+        begun = time.process_time()
+        assert len(await manager.search("wor", limit=50)) == 50
+        assert time.process_time() - begun < 2, "0.1; SQLite's own snippets take a minute"

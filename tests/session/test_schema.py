@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from sqlite3 import Connection
@@ -8,7 +10,7 @@ from sqlite3 import Connection
 import pytest
 
 from koda_daemon.base.errors import KodaError
-from koda_daemon.session.schema import MIGRATIONS
+from koda_daemon.session.schema import MIGRATIONS, back_up
 from koda_daemon.session.store import Store
 from tests.session.builders import opened, user
 
@@ -107,3 +109,74 @@ async def test_migrations_run_in_order_from_any_version(path: Path) -> None:
         steps = await store.read(lambda c: [row[0] for row in c.execute("SELECT step FROM log")])
         await store.aclose()
     assert steps == ["first", "second", "third"]
+
+
+@pytest.mark.asyncio
+async def test_a_backup_of_what_another_daemon_has_migrated_is_not_kept(path: Path) -> None:
+    await filled(path)
+    target = path.with_name("k.bak")
+
+    def migrated_meanwhile(step: int, left: int, total: int) -> None:
+        if version_of(path) != 99:
+            with closing(sqlite3.connect(path)) as other:
+                other.execute("PRAGMA user_version = 99")
+
+    class Racing(sqlite3.Connection):
+        def backup(self, target: Connection, **_: object) -> None:
+            super().backup(target, pages=1, progress=migrated_meanwhile)
+
+    with closing(sqlite3.connect(path, factory=Racing)) as connection:
+        back_up(connection, target)
+    assert not list(path.parent.glob("*.bak*"))
+
+
+@pytest.mark.asyncio
+async def test_daemons_that_migrate_at_once_make_one_whole_backup(path: Path) -> None:
+    session_id = await filled(path)
+    migrations = (*MIGRATIONS, add_colour)
+    stores = await asyncio.gather(*(Store.open(path, migrations=migrations) for _ in range(6)))
+    for store in stores:
+        assert await store.read(lambda c: c.execute("SELECT colour FROM sessions").fetchall()) == [("red",)]
+        await store.aclose()
+    [backup] = path.parent.glob("*.bak*")
+    assert version_of(backup) == len(MIGRATIONS)
+    async with opened(backup) as manager:
+        assert len(await (await manager.load(session_id)).path()) == 1
+
+
+@pytest.mark.asyncio
+async def test_without_room_for_the_backup_nothing_is_migrated(path: Path) -> None:
+    await filled(path)
+    path.with_name(f"k.db.v{len(MIGRATIONS)}.bak").mkdir()  # cannot be replaced by a file
+    with pytest.raises(KodaError) as caught:
+        await Store.open(path, migrations=(*MIGRATIONS, add_colour))
+    assert caught.value.kind == "internal"
+    assert version_of(path) == len(MIGRATIONS)
+    assert not list(path.parent.glob("*.part"))
+
+
+@pytest.mark.asyncio
+async def test_a_migration_that_is_killed_is_made_at_the_next_start(path: Path) -> None:
+    session_id = await filled(path)
+    script = (
+        "import os, sqlite3, sys; from pathlib import Path; from koda_daemon.session import schema\n"
+        "def dies(c):\n"
+        "    c.execute('ALTER TABLE sessions ADD COLUMN colour TEXT'); c.execute('DELETE FROM nodes'); os._exit(9)\n"
+        "schema.connect(Path(sys.argv[1]), 'normal', (*schema.MIGRATIONS, dies))"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(path))
+    assert await process.wait() == 9
+    assert version_of(path) == len(MIGRATIONS)
+    store = await Store.open(path, migrations=(*MIGRATIONS, add_colour))
+    assert await store.read(lambda c: c.execute("SELECT id, colour FROM sessions").fetchall()) == [(session_id, "red")]
+    assert await store.read(lambda c: c.execute("SELECT count(*) FROM nodes").fetchone()[0]) == 1
+    await store.aclose()
+
+
+@pytest.mark.asyncio
+async def test_a_database_of_the_first_version_is_searched_as_before(path: Path) -> None:
+    store = await Store.open(path, migrations=MIGRATIONS[:1])
+    await store.aclose()
+    await filled(path)
+    async with opened(path) as manager:
+        assert len(await manager.search("kee")) == 1

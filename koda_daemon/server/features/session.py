@@ -136,7 +136,7 @@ async def close(face: Face, params: p.SessionCloseParams) -> Empty:
     host = await face.host()
     live = await host.session(params.session_id)
     face.unsubscribe(live.id)
-    if live.turn is None and not live.clients:
+    if not live.busy and not live.clients:
         await host.close_session(live.id)
     return Empty()
 

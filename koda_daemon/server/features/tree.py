@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from koda_daemon.base.errors import KodaError
 from koda_daemon.host import branches
 from koda_daemon.host.live import LiveSession
@@ -18,8 +21,20 @@ async def tree(face: Face, params: p.TreeParams) -> p.TreeResult:
         from koda_daemon.host.worktrees import bring_all_home
 
         await bring_all_home(live)
-    nodes = live.session.tree.around(params.around_id, params.depth)
+    with _naming({"aroundId": params.around_id}):
+        nodes = live.session.tree.around(params.around_id, params.depth)
     return p.TreeResult(head_id=live.session.head_id, nodes=tuple(nodes), branches=_branches(live))
+
+
+@contextmanager
+def _naming(fields: dict[str, str | None]) -> Iterator[None]:
+    """A node that is not there is named by the field that asked for it."""
+    try:
+        yield
+    except KodaError as error:
+        if error.kind == "node.notFound" and error.path is None:
+            error.path = next((f"$.{name}" for name, value in fields.items() if value and value in error.message), None)
+        raise
 
 
 def _branches(live: LiveSession) -> tuple[p.BranchInfo, ...]:
@@ -43,29 +58,32 @@ def _branches(live: LiveSession) -> tuple[p.BranchInfo, ...]:
 async def branch(face: Face, params: p.BranchParams) -> p.BranchResult:
     if params.files == "restore" and not params.checkout:
         raise KodaError("params.invalid", "Files are restored for a branch that is checked out.", path="$.checkout")
-    if params.summarize:
-        raise KodaError("params.invalid", "This daemon makes no branch summaries yet.", path="$.summarize")
+    if params.summarize and (params.files == "worktree" or not params.checkout):
+        raise KodaError("params.invalid", "A branch is summed up when it is left for this one.", path="$.summarize")
     live = await (await face.host()).session(params.session_id)
     if params.files != "keep":
         face.subscribe(live)  # its open documents count
     if params.files == "worktree":
         from koda_daemon.host import worktrees
 
-        made = await worktrees.make(live, params.from_id, label=params.label)
+        with _naming({"fromId": params.from_id}):
+            made = await worktrees.make(live, params.from_id, label=params.label or None)
         return p.BranchResult(
             head_id=live.session.head_id,
             branch_id=made.branch_id,
             workspace=made.workspace,
             session_id=made.session_id,
         )
-    branch_id = await branches.branch(
-        live,
-        params.from_id,
-        label=params.label,
-        checkout=params.checkout,
-        files=params.files,
-        conflicts=params.conflicts,
-    )
+    with _naming({"fromId": params.from_id}):
+        branch_id = await branches.branch(
+            live,
+            params.from_id,
+            label=params.label or None,
+            checkout=params.checkout,
+            files=params.files,
+            conflicts=params.conflicts,
+            summarize=params.summarize,
+        )
     return p.BranchResult(head_id=live.session.head_id, branch_id=branch_id)
 
 
@@ -73,7 +91,8 @@ async def compare(face: Face, params: p.BranchCompareParams) -> p.BranchCompareR
     from koda_daemon.host import worktrees_merge
 
     live = await (await face.host()).session(params.session_id)
-    found = await worktrees_merge.compare(live, params.a_id, params.b_id)
+    with _naming({"aId": params.a_id, "bId": params.b_id}):
+        found = await worktrees_merge.compare(live, params.a_id, params.b_id)
     return p.BranchCompareResult(
         ancestor_id=found.ancestor_id, a_nodes=found.a_nodes, b_nodes=found.b_nodes, diff=found.diff
     )
@@ -100,14 +119,17 @@ async def checkout(face: Face, params: p.CheckoutParams) -> p.CheckoutResult:
     live = await (await face.host()).session(params.session_id)
     if params.files == "restore":
         face.subscribe(live)
-    await branches.checkout(live, params.node_id, files=params.files, conflicts=params.conflicts)
+    with _naming({"nodeId": params.node_id}):
+        await branches.checkout(live, params.node_id, files=params.files, conflicts=params.conflicts)
     return p.CheckoutResult(head_id=live.session.head_id)
 
 
-async def label(face: Face, params: p.LabelParams) -> p.LabelResult:
+async def label_(face: Face, params: p.LabelParams) -> p.LabelResult:
     live = await (await face.host()).session(params.session_id)
-    await branches.set_label(live, params.node_id, params.label)
-    return p.LabelResult(label=params.label)
+    label = params.label or None
+    with _naming({"nodeId": params.node_id}):
+        await branches.set_label(live, params.node_id, label)
+    return p.LabelResult(label=label)
 
 
 METHODS: dict[str, Feature] = {
@@ -117,5 +139,5 @@ METHODS: dict[str, Feature] = {
     "koda/branch/apply": apply,
     "koda/branch/remove": remove,
     "koda/checkout": checkout,
-    "koda/label": label,
+    "koda/label": label_,
 }

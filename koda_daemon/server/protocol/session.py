@@ -119,7 +119,7 @@ class SessionListResult(Result, kw_only=True):
 
 
 class SessionSearchParams(Params, kw_only=True):
-    """Finds nodes by the words of their text, best first."""
+    """Finds nodes with all words of ``query``, newest first: "quoted words" as a phrase, the last as a beginning."""
 
     query: str
     cwd: str | None = None
@@ -136,7 +136,7 @@ class SessionRenameParams(Params, kw_only=True):
     """Gives a session a title."""
 
     session_id: str
-    title: str
+    title: Annotated[str, Meta(max_length=1000)]
 
 
 class SessionRenameResult(Result):

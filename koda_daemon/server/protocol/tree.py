@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
 from koda_daemon.server.protocol.base import Params, Result
 from koda_daemon.server.protocol.changes import Conflicts, FileChange
 from koda_daemon.session.nodes import TreeNode
+
+Label: TypeAlias = Annotated[str, Meta(max_length=200)]
 
 
 class TreeParams(Params, kw_only=True):
@@ -47,7 +49,7 @@ class BranchParams(Params, kw_only=True):
     session_id: str
     from_id: str | None
     """The node that the branch grows from; null: from the very beginning."""
-    label: str | None = None
+    label: Label | None = None
     checkout: bool = True
     """Whether the head moves to the new branch."""
     files: Literal["keep", "restore", "worktree"] = "keep"
@@ -55,7 +57,8 @@ class BranchParams(Params, kw_only=True):
     conflicts: Conflicts = "refuse"
     """Files that the user changed by hand since then, when files are restored."""
     summarize: bool = False
-    """Whether the branch that is left is summed up in a node of the new one."""
+    """Whether the model sums up the branch that is left, in the first node of the new one (``head_id`` of the answer).
+    Without that summary there is no branch: the error is the provider's."""
 
 
 class BranchResult(Result, kw_only=True):
@@ -131,11 +134,11 @@ class BranchRemoveParams(Params, kw_only=True):
 
 
 class LabelParams(Params, kw_only=True):
-    """Labels a node, or with null takes its label away."""
+    """Labels a node, or with null (or nothing in it) takes its label away."""
 
     session_id: str
     node_id: str
-    label: str | None
+    label: Label | None
 
 
 class LabelResult(Result):
