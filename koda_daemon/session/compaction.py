@@ -60,7 +60,8 @@ def choose_cut(path: Sequence[Node], keep_tokens: int, *, ratio: float = 1.0) ->
 
     Keeps as many of the newest turns as fit, whole. When the newest turn alone is too big, it is cut inside. A call is
     never parted from its results: the last of them stay even when they do not fit, and so does an answer at the end
-    whose calls still run. With 0 everything else is summarised. None when there is nothing to summarise.
+    whose calls still run, and a prompt that nobody has answered yet. With 0 everything else is summarised. None when
+    there is nothing to summarise.
     """
     window = effective_path(path)
     opening = window[0] if window and window[0].kind == "compaction" else None
@@ -117,6 +118,8 @@ def _safe_cuts(nodes: Sequence[Node]) -> list[int]:
         # Without a result: it still runs if nobody has spoken since, else it never will have one.
         if index == last_answer and last_user < index:
             bind(index, len(nodes))
+    if last_answer < last_user == len(nodes) - 1:  # nobody has answered it yet: it is what the model is asked now
+        bind(last_user, len(nodes))
     return [i for i in range(len(nodes) + 1) if not bound[i] and not (i < len(nodes) and nodes[i].kind == "toolResult")]
 
 

@@ -96,6 +96,17 @@ def test_calls_that_still_run_stay() -> None:
     assert ids(cut_of(chain(*path, user(None, id="B")), 10).kept) == "B"
 
 
+def test_a_prompt_that_is_not_answered_yet_stays() -> None:
+    path = chain(user(None, "first"), assistant(None, "done"), user(None, "and now this"))
+    for keep in (0, 1, 10_000):
+        cut = choose_cut(path, keep)
+        assert cut is None or cut.kept[-1] == path[-1]
+    cut = choose_cut(path, 0)
+    assert cut is not None
+    assert cut.kept == (path[-1],)
+    assert choose_cut(path[:1], 0) is None
+
+
 def test_a_prompt_sent_into_a_turn_does_not_begin_one() -> None:
     path = [replace(node, turn_id="t") for node in chain(*turn("a"), *turn("b"))]
     assert ids(cut_of(path, 150).kept) == "aBb"
