@@ -34,9 +34,9 @@ def test_the_prompt_begins_alike_for_every_folder() -> None:
 
 
 def test_instructions_come_last_and_in_order() -> None:
-    files = [ContextFile("/home/AGENTS.md", "general\n"), ContextFile("/work/AGENTS.md", "special\n")]
+    files = [ContextFile("/home/AGENTS.md", "general\n"), ContextFile("/project/AGENTS.md", "special\n")]
     prompt = system_prompt(cwd=Path("/work"), tools=[], context_files=files)
-    assert prompt.endswith('<instructions file="/work/AGENTS.md">\nspecial\n</instructions>\n')
+    assert prompt.endswith('<instructions file="/project/AGENTS.md">\nspecial\n</instructions>\n')
     assert prompt.index("general") < prompt.index("special")
 
 
