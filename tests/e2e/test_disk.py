@@ -139,6 +139,16 @@ def view_of(koda: Koda, session: str, opened: dict[str, Any]) -> View:
     return view
 
 
+async def refusal(koda: Koda, method: str, **params: Any) -> RefusedError:
+    """The answer once there is no room at all: what is small is taken while the log has space that it may overwrite."""
+    for _ in range(5000):
+        try:
+            await koda.request(method, **params)
+        except RefusedError as refused:
+            return refused
+    pytest.fail(f"{method} was never refused")
+
+
 @no_room
 @pytest.mark.asyncio
 async def test_a_full_disk_refuses_prompts_and_takes_them_again_when_there_is_room(tmp_path: Path, kind: str) -> None:
@@ -150,15 +160,14 @@ async def test_a_full_disk_refuses_prompts_and_takes_them_again_when_there_is_ro
         big = "x" * 200_000  # does not fit into what the log may still overwrite
         for method, params in (
             ("koda/prompt", {"content": big}),
-            ("koda/session/rename", {"title": big}),
-            ("koda/label", {"nodeId": tree["headId"], "label": big}),
+            ("koda/session/rename", {"title": "x" * 1000}),
+            ("koda/label", {"nodeId": tree["headId"], "label": "x" * 200}),
         ):
-            with pytest.raises(RefusedError) as refused:
-                await koda.request(method, sessionId=session, **params)
-            assert refused.value.data["kind"] == "internal"
-            assert refused.value.data["retryable"]
-            assert disk.said in refused.value.message
-            assert refused.value.data["userAction"]
+            refused = await refusal(koda, method, sessionId=session, **params)
+            assert refused.data["kind"] == "internal"
+            assert refused.data["retryable"]
+            assert disk.said in refused.message
+            assert refused.data["userAction"]
         # What is there can be looked at.
         assert await koda.request("koda/tree", sessionId=session) == tree
         assert len((await koda.request("koda/session/open", sessionId=session))["nodes"]) == 2
