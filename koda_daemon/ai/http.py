@@ -38,6 +38,9 @@ class HttpPool:
     def __init__(self, config: ProviderConfig) -> None:
         import httpx2
 
+        from koda_daemon.ai.http_chunks import merge_chunks
+
+        merge_chunks()
         self._config = config
         self.read_timeout = config.seconds("readTimeout", 300.0)
         self.connect_timeout = config.seconds("connectTimeout", 10.0)
