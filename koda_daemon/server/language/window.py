@@ -94,32 +94,39 @@ class TurnProgress:
     def __init__(self, tier: LanguageTier) -> None:
         self._tier = tier
         self._token = f"koda/{new_id()}"
-        self._state: Literal["new", "shown", "ended"] = "new"
+        self._begun = False
+        self._shown = False
         self._last: str | None = None
+        self._ended = False
+        self._ending: str | None = None  # how it ended
 
     async def begin(self, title: str, message: str | None = None, cancel: Callable[[], None] | None = None) -> None:
         """Asks the client for a progress display; ``cancel`` is called when the user presses its button."""
-        if not self._tier.support.progress or self._state != "new":
+        if not self._tier.support.progress or self._begun or self._ended:
             return
+        self._begun = True
         try:
             await self._tier.load()
             from lsprotocol import types
 
+            if self._is_over():
+                return
             params = types.WorkDoneProgressCreateParams(token=self._token)
             await self._tier.request("window/workDoneProgress/create", params, 10.0)
         except (KodaError, TimeoutError):
-            self._state = "ended"
-        if self._state == "ended":  # also when the turn was over before the client answered
+            self._ended = True
             return
-        self._state = "shown"
+        self._shown = True
         self._last = message
         if cancel is not None:
             self._tier.on_progress_cancel(self._token, cancel)
         self._send(types.WorkDoneProgressBegin(title=title, message=message, cancellable=cancel is not None))
+        if self._is_over():  # before the client answered: it waits for both
+            self._finish()
 
     def report(self, message: str) -> None:
         """Shows another status; the same again is not sent."""
-        if self._state == "shown" and message != self._last:
+        if self._shown and not self._ended and message != self._last:
             from lsprotocol import types
 
             self._last = message
@@ -127,12 +134,21 @@ class TurnProgress:
 
     def end(self, message: str | None = None) -> None:
         """Ends the display; safe to call more than once and before ``begin`` has returned."""
-        was, self._state = self._state, "ended"
-        if was == "shown":
-            from lsprotocol import types
+        if self._ended:
+            return
+        self._ended = True
+        self._ending = message
+        if self._shown:
+            self._finish()
 
-            self._tier.on_progress_cancel(self._token, None)
-            self._send(types.WorkDoneProgressEnd(message=message))
+    def _is_over(self) -> bool:
+        return self._ended
+
+    def _finish(self) -> None:
+        from lsprotocol import types
+
+        self._tier.on_progress_cancel(self._token, None)
+        self._send(types.WorkDoneProgressEnd(message=self._ending))
 
     def _send(self, value: Any) -> None:
         from lsprotocol import types

@@ -121,15 +121,17 @@ async def test_progress_of_a_turn() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_turn_that_ends_before_the_client_agrees_shows_nothing() -> None:
+async def test_a_turn_that_ends_before_the_client_agrees_is_shown_as_ended() -> None:
     async with editor_client(VSCODE) as client:
         progress = TurnProgress(client.tier)
         beginning = asyncio.create_task(progress.begin("Koda"))
         create = await client.asked("window/workDoneProgress/create")
-        progress.end()
+        progress.end("done")
         client.answer(create, None)
         await beginning
-        assert client.methods() == ["window/workDoneProgress/create"]
+        # A client that has agreed waits for both.
+        values = [m["params"]["value"] for m in client.sent if m.get("method") == "$/progress"]
+        assert values == [{"kind": "begin", "title": "Koda", "cancellable": False}, {"kind": "end", "message": "done"}]
 
 
 @pytest.mark.asyncio
