@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from koda_daemon.ai.provider import Effort
 from koda_daemon.base.errors import KodaError
-from koda_daemon.coding.settings import PermissionMode
+from koda_daemon.coding.settings import PermissionMode, SandboxMode
 from koda_daemon.host.events import OptionChanged
 from koda_daemon.host.lease import writes
 
@@ -36,6 +36,12 @@ OPTIONS: dict[str, Option] = {
             description="What the agent may do unasked.",
             kind=str,
             choices=get_args(PermissionMode),
+        ),
+        Option(
+            name="sandbox",
+            description="What confines the agent's commands, from the next turn on.",
+            kind=str,
+            choices=get_args(SandboxMode),
         ),
         Option(name="maxIterations", description="Answers of the model in one turn, at most.", kind=int),
         Option(name="provider", description="Extra parameters for the provider, as it names them.", kind=dict),
@@ -71,6 +77,7 @@ def current(host: Host, live: LiveSession | None) -> dict[str, Any]:
         "model": host.default_model,
         "effort": None,
         "mode": settings.permissions.mode,
+        "sandbox": settings.sandbox.mode,
         "maxIterations": settings.agent.max_iterations,
         "provider": None,
         **host.defaults,

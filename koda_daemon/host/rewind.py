@@ -157,7 +157,7 @@ def details_of(live: LiveSession, head_id: str | None) -> dict[str, Any]:
 async def _plan(live: LiveSession, to_id: str | None) -> Plan:
     tree, files = live.session.tree, live.files
     if to_id is not None and to_id not in tree:
-        raise KodaError("node.notFound", f"This session has no node {to_id}.")
+        raise KodaError("node.notFound", f"This session has no node {to_id}.", path="$.toId")
     now = await files.now()
     state = files.state_at(to_id)
     if state is None:

@@ -63,6 +63,7 @@ class Turn:
         self._text = ""
         self._compacts = True
         settings = live.settings
+        live.executor.choose(self._option("sandbox") or settings.sandbox.mode)
         self._loop = AgentLoop(
             AgentLoopConfig(
                 session_id=live.id,

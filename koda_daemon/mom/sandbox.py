@@ -68,33 +68,35 @@ class Sandbox:
         self._network = "*" in network
         self._environ = os.environ if environ is None else environ
         self._base = clean_environment(self._environ, hidden)
-        self._report = SandboxReport(
-            backend=None, reason='sandbox.mode is "off"' if mode == "off" else "not probed yet"
-        )
+        self._probed: SandboxReport | None = None
         self._temp: Path | None = None
         self._remove_temp: Callable[[], object] = lambda: None
         self._lock = asyncio.Lock()
-        self._prepared = mode == "off"
+
+    def choose(self, mode: SandboxMode) -> None:
+        """What holds from now on. Between turns only: what was authorised must run as it was authorised."""
+        self._mode = mode
 
     @property
     def isolated(self) -> bool:
-        return self._report.backend is not None
+        return self.report.backend is not None
 
     @property
     def report(self) -> SandboxReport:
         """What ``prepare`` found, for doctor and diagnoses."""
-        return self._report
+        if self._mode == "off":
+            return SandboxReport(backend=None, reason='sandbox.mode is "off"')
+        return self._probed or SandboxReport(backend=None, reason="not probed yet")
 
     async def prepare(self) -> None:
         """Finds out what confines commands here. Safe to call often."""
         async with self._lock:
-            if self._prepared:
+            if self._mode == "off" or self._probed is not None:
                 return
             report = await probe(self._environ)
             if report.backend is not None:
                 await anyio.to_thread.run_sync(self._make_temp)
-            self._report = report
-            self._prepared = True
+            self._probed = report
 
     async def aclose(self) -> None:
         """Removes the temporary folder of the session's commands (also done when the process ends)."""
@@ -118,14 +120,13 @@ class Sandbox:
         writable: bool = True,
     ) -> ExecutionResult:
         """See ``Executor.run``. ``writable=False`` makes the workspace read-only for this command."""
-        if not self._prepared:
-            await self.prepare()
+        await self.prepare()
         environment = {**self._base, **(env or {})}
         if not self.isolated:
             if self._mode == "required":
                 raise KodaError(
                     "sandbox.unavailable",
-                    f"Commands need a sandbox here and there is none: {self._report.reason}.",
+                    f"Commands need a sandbox here and there is none: {self.report.reason}.",
                     user_action='Install bubblewrap, or set sandbox.mode to "workspace-write".',
                 )
             return await run_process(argv, cwd=cwd, env=environment, timeout=timeout, on_output=on_output)
@@ -159,7 +160,7 @@ class Sandbox:
             network=self._network,
             path=path,
         )
-        temp = "/tmp" if self._report.backend == "bwrap" else str(self._temp)  # noqa: S108 - private inside
+        temp = "/tmp" if self.report.backend == "bwrap" else str(self._temp)  # noqa: S108 - private inside
         # Caches of the user stay read-only (a poisoned cache acts outside): builds get one of the session's own.
         extra = {"TMPDIR": temp, "XDG_CACHE_HOME": f"{temp}/.cache", "npm_config_cache": f"{temp}/.npm"}
-        return wrap(self._report, rules, argv, str(cwd.resolve())), extra
+        return wrap(self.report, rules, argv, str(cwd.resolve())), extra

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,22 @@ async def test_texts_need_no_approval(tmp_path: Path) -> None:
         session = await koda.new(texts("Just text."), **ASK)
         assert (await koda.prompt(session, "Go"))["text"] == "Just text."
         assert koda.raw.requests == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.skipif(sys.platform == "win32", reason="runs POSIX shell commands")
+async def test_the_sandbox_is_chosen_for_a_session(tmp_path: Path) -> None:
+    """Confined, or refused where nothing confines: either way the file outside is out of reach."""
+    outside = tmp_path / "outside.txt"
+    script = {"otherwise": "Done.", "answers": [steps(call("bash", command=f"echo x > {outside}")), "Done."] * 2}
+    async with daemon(tmp_path) as koda:
+        session = await koda.new(script, options={"mode": "full", "sandbox": "off"})
+        await koda.prompt(session, "Go")
+        assert outside.exists()
+        outside.unlink()
+        await koda.request("koda/option/set", sessionId=session, name="sandbox", value="required")
+        await koda.prompt(session, "Again")
+        assert len(koda.transcript(session).of("tool.ended")) == 2
+        assert not outside.exists()
+        default = await koda.request("koda/option/set", sessionId=session, name="sandbox", value=None)
+        assert default == {"name": "sandbox", "value": "workspace-write"}

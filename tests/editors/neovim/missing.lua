@@ -5,7 +5,7 @@ T.log_expected = true
 T.koda.setup({ cmd = { "no-such-koda-daemon" } })
 vim.cmd("Koda hello")
 T.expect_notice("no-such-koda-daemon is not installed or not on PATH")
-T.expect_notice("pipx install koda-daemon")
+T.expect_notice(":help koda-install")
 T.equal(T.koda.state().running, false)
 
 -- One that ends at once says its last words.

@@ -128,7 +128,7 @@ def test_table_of_errors_is_current() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    anchors = {heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", README, re.MULTILINE)}
+    anchors = {heading.lower().replace(" ", "-") for heading in re.findall(r"^###? (.+)$", README, re.MULTILINE)}
     assert set(re.findall(r"\]\(#([\w-]+)\)", README)) <= anchors
     for file in re.findall(r"\]\(([\w./-]+)\)", README):
         assert (Path(__file__).parents[3] / "protocol" / file).exists()

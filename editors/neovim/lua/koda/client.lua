@@ -204,7 +204,7 @@ function M.ready(callback)
     return
   end
   state = nil
-  local action = "Install it (pipx install koda-daemon) or set `cmd`; see :help koda-install."
+  local action = "Install it or set `cmd`; see :help koda-install."
   callback({ message = problem .. ".", data = { kind = "daemon.missing", userAction = action } })
 end
 

@@ -19,7 +19,7 @@ function M.check()
   local cmd = config.values.cmd
   local program = vim.fn.exepath(cmd[1])
   if program == "" then
-    fail(cmd[1] .. " is not on PATH", { "pipx install koda-daemon", "or set `cmd` in setup(), see :help koda-options" })
+    fail(cmd[1] .. " is not on PATH", { "install it, see :help koda-install", "or set `cmd` in setup(), see :help koda-options" })
     return
   end
   local command = { program }
