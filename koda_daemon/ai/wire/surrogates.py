@@ -1,6 +1,6 @@
 """Characters beyond U+FFFF that a server cut in two: servers that count in UTF-16 send the halves in two events.
 
-A half is no character, so that JSON with one does not decode and its event would be lost.
+A half is no character: JSON with one does not decode, and its event would be lost. So it is with bytes of another coding.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ _ESCAPE = re.compile(
 )
 
 
-def has_surrogates(payload: bytes) -> bool:
-    """Whether there may be halves in it; costs next to nothing."""
-    return b"\\ud" in payload or b"\\uD" in payload
+def needs_mending(payload: bytes) -> bool:
+    """Whether there may be halves in it, or bytes that are no UTF-8; costs next to nothing."""
+    return b"\\ud" in payload or b"\\uD" in payload or not payload.isascii()
 
 
 class SurrogateJoiner:
@@ -27,8 +27,15 @@ class SurrogateJoiner:
         self._held: bytes | None = None
 
     def joined(self, payload: bytes) -> bytes:
-        """``payload`` without halves; one that has no other becomes U+FFFD, or is left out if it was the first."""
-        return _ESCAPE.sub(self._whole, payload)
+        """``payload`` without halves; one that has no other becomes U+FFFD, or is left out if it was the first.
+
+        Bytes that are no UTF-8 become U+FFFD too.
+        """
+        try:
+            payload.decode()
+        except UnicodeDecodeError:
+            payload = payload.decode("utf-8", "replace").encode()
+        return _ESCAPE.sub(self._whole, payload) if b"\\u" in payload else payload
 
     def _whole(self, found: re.Match[bytes]) -> bytes:
         first, second, alone = found.groups()

@@ -25,6 +25,7 @@ def test_halves_that_have_no_other() -> None:
     joiner = SurrogateJoiner()
     assert joiner.joined(rb'"a\uDE80b\ud83dc"') == rb'"a\ufffdbc"'
     assert joiner.joined(rb'"\\ud83d"') == rb'"\\ud83d"'
+    assert joiner.joined('"é'.encode() + b'\xff"') == '"é\ufffd"'.encode()
     assert read_arguments(r'{"a": "x\ud83d"}') == ({"a": "x"}, None)
 
 
@@ -32,12 +33,13 @@ def test_halves_that_have_no_other() -> None:
 async def test_an_answer_with_a_character_in_two_events(loopback: Loopback) -> None:
     halves = [json.dumps(delta(content=half)).encode() for half in ("Up \ud83d", "\ude80!")]
     arguments = call(0, "c1", "paint", '{"name": "\\ud83d"}')
-    loopback.reply(sse(*halves, delta(tool_calls=[arguments]), delta("tool_calls"), DONE))
+    latin = json.dumps(delta(content="é"), ensure_ascii=False).encode("latin-1")
+    loopback.reply(sse(*halves, latin, delta(tool_calls=[arguments]), delta("tool_calls"), DONE))
     models = registry(loopback)
     answer = message(await ask(models))
     await models.aclose()
     text, painted = answer.content
     assert isinstance(text, TextBlock)
-    assert text.text == "Up 🚀!"
+    assert text.text == "Up 🚀!\ufffd"
     assert isinstance(painted, ToolCall)
     assert painted.arguments == {"name": ""}
