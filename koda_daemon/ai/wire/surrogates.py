@@ -1,6 +1,6 @@
 """Characters beyond U+FFFF that a server cut in two: servers that count in UTF-16 send the halves in two events.
 
-A half is no character: JSON with one does not decode, and its event would be lost. So it is with bytes of another coding.
+A half is no character: JSON with one does not decode, and its event would be lost. Nor do bytes that are no UTF-8.
 """
 
 from __future__ import annotations
