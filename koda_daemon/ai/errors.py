@@ -29,9 +29,11 @@ _OVERFLOW = re.compile(
     | maximum\ prompt\ length\ is                             # xAI
     | reduce\ the\ length\ of\ (the\ messages|your\ prompt)   # Groq, OpenAI
     | exceeds?\ the\ available\ context\ size                 # llama.cpp
-    | context\ size\ exceeded | exceed_context_size           # llama.cpp
+    | context\ size\ (has\ been\ )?exceeded | exceed_context_size  # llama.cpp
     | (greater|longer)\ than\ the\ (model.s\ |maximum\ )?(context|model)\ length  # LM Studio, SGLang, vLLM
-    | context\ length\ of\ only                               # LM Studio
+    | context\ length\ (of|is)\ only                          # LM Studio, vLLM
+    | n_keep.{0,20}>=?\ n_ctx                                 # LM Studio
+    | less\ than\ max_seq_len                                 # SiliconFlow
     | exceeds?\ the\ context\ length                          # Ollama
     | prompt\ exceeds\ max                                    # z.ai
     | exceeded\ this\ model\ context\ window                  # Cloudflare
@@ -63,7 +65,9 @@ _OVERFLOW_CODES = {
 }
 # What a payment or another month would end. "Billing" alone says nothing: limits of rates come with advice to pay more.
 _QUOTA = re.compile(
-    r"insufficient[ _](quota|balance|credits?|funds)|exceeded[ _](your )?current[ _]quota|\bquota[ _]exceeded"
+    r"(insufficient|not[ _]enough)[ _](quota|balance|credits?|funds)|balance is (insufficient|not enough|too low)"
+    r"|budget (has been )?exceeded|budget_exceeded|credit card on file"
+    r"|exceeded[ _](your )?current[ _]quota|\bquota[ _]exceeded"
     r"|have exceeded your (monthly|quota)|credit (balance|limit)|credit_limit|(out of|any|more) credits"
     r"|all available credits|credits? (are|is|have been) (depleted|exhausted)|billing[ _](hard[ _]limit|error)"
     r"|payment required|spend(ing)? limit|usage[ _]limits?|key limit exceeded|free tier .{0,40}exhausted"
@@ -83,18 +87,37 @@ _MODEL = re.compile(r"model|deployment ?(for|not ?found)|no endpoints found|func
 # For statuses that say less than 404: the model itself is what is wrong, not a field that it does not take.
 _NO_MODEL = re.compile(
     r"model_not_(found|available|supported|exist)|model_decommissioned|(unknown|invalid|unavailable)[ _]model"
-    r"|model not (found|exist)|not a valid model|model identifier is invalid|with the id or arn of an inference profile"
+    r"|model (not (found|exist)|does not exist)|no such model|no models loaded"
+    r"|not a valid model|model identifier is invalid|with the id or arn of an inference profile"
     r"|(requested|the) model .{0,80}(does not exist|is not supported by|has been decommissioned)"
     r"|access to (the )?model|deploymentnotfound",
     re.IGNORECASE,
 )
 _THROTTLED = re.compile(r"rate_limit_e(rror|xceeded)|throttling", re.IGNORECASE)
+_BRIEF = re.compile(r"per[ _-]?(minute|second)|per_base_model", re.IGNORECASE)  # a "quota" that is a rate (Vertex AI)
+# What only a code says: the words may be in Chinese, or too few, and the status of all of them the same. MiniMax (read
+# as "base_resp ..."), z.ai and Zhipu, OpenCode.
+_VENDOR_CODES: dict[str, ErrorKind] = {
+    **dict.fromkeys(("base_resp 1002", "base_resp 1039", "base_resp 1041", "base_resp 2045"), "rate.limited"),
+    **dict.fromkeys(("base_resp 1004", "base_resp 2049"), "auth.required"),
+    **dict.fromkeys(("base_resp 1008", "base_resp 2056"), "quota.exhausted"),
+    **dict.fromkeys(("base_resp 1026", "base_resp 1027"), "content.refused"),
+    **dict.fromkeys(("1113", "1304", "1308", "1309", "1310"), "quota.exhausted"),
+    **dict.fromkeys(("1211", "1311", "ModelError"), "model.unknown"),
+    "1261": "context.overflow",
+    "1301": "content.refused",
+    "CreditsError": "quota.exhausted",
+}
 # Some say it under status 400.
-_BAD_KEY = re.compile(r"api key (not valid|not found|expired|is invalid)|(invalid|incorrect) api key", re.IGNORECASE)
+_BAD_KEY = re.compile(
+    r"api key (not valid|not found|expired|is invalid)|(invalid|incorrect) api key|authorization header is badly",
+    re.IGNORECASE,
+)
 _RETRY_DELAY = re.compile(r"(\d+(?:\.\d+)?)s\Z")
 # "Please try again in 1m2.5s", "Please retry after 7 seconds": where no header says it.
 _RETRY_WORDS = re.compile(
-    r"(?:try again|retry) (?:in|after) ((?:[\d.]+ ?(?:ms|milli\w+|h|hours?|m|min\w*|s|sec\w*)(?![a-z]) ?)+)"
+    r"(?:(?:try again|retry) (?:in|after)|please wait) "
+    r"((?:[\d.]+ ?(?:ms|milli\w+|h|hours?|m|min\w*|s|sec\w*)(?![a-z]) ?)+)"
 )
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]+)")
 _UNITS = {"ms": 0.001, "m": 60.0, "h": 3600.0, "s": 1.0}
@@ -125,7 +148,7 @@ _SECRET = re.compile(
 _LIMIT = 600
 _BODY = 65_536
 
-RETRYABLE_STATUS = frozenset({408, 409, 424, 425, 429, 498, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
+RETRYABLE_STATUS = frozenset({408, 409, 424, 425, 429, 498, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530})
 
 
 def classify(
@@ -166,8 +189,10 @@ def classify(
     if plan is not None:
         kind, what, action = plan
         return error(kind, f"{provider}: {what}{said}", retryable=kind == "provider.overloaded", action=action or None)
+    coded = next((_VENDOR_CODES[code] for code in codes if code in _VENDOR_CODES), None)
     if (
-        _OVERFLOW_CODES.intersection(codes)
+        coded == "context.overflow"
+        or _OVERFLOW_CODES.intersection(codes)
         or _OVERFLOW.search(words)
         or status == 413
         or (empty_is_overflow and status in (400, 413) and not words.strip())
@@ -179,21 +204,23 @@ def classify(
         )
     # Google words every limit as a quota; one that is over in seconds is a rate.
     soon = status == 429 and "RESOURCE_EXHAUSTED" in codes and retry_after is not None and not daily
-    limited = _THROTTLED.search(" ".join(codes)) is not None
-    if status == 402 or (status in (None, 400, 403, 412, 429) and _QUOTA.search(words) and not (soon or limited)):
+    soon = soon or (status == 429 and _BRIEF.search(message) is not None)
+    limited = coded == "rate.limited" or _THROTTLED.search(" ".join(codes)) is not None
+    unpaid = status in (None, 400, 401, 403, 412, 429) and _QUOTA.search(words) and not (soon or limited)
+    if status == 402 or coded == "quota.exhausted" or unpaid:
         return error(
             "quota.exhausted", f"{provider}: no quota left{said}", action=f"Check plan and billing at {provider}."
         )
-    if status in (None, 400, 403, 422) and _NO_MODEL.search(words):
+    if coded == "model.unknown" or (status in (None, 400, 403, 422) and _NO_MODEL.search(words)):
         return error("model.unknown", f"{provider} does not know this model{said}", action="Choose another model.")
-    bad_key = status in (None, 400) and _BAD_KEY.search(words)
+    bad_key = coded == "auth.required" or (status in (None, 400) and _BAD_KEY.search(words))
     if status == 401 or bad_key or (status == 403 and not _REFUSED.search(words)) or _auth_code(codes):
         # The provider's own words are left out: they tend to quote the key.
         kind = "auth.expired" if _EXPIRED.search(words) else "auth.required"
         what = "refused access with this key" if status == 403 else "refused the credentials"
         where = f", or set {env[0]}" if env else ""
         return error(kind, f"{provider} {what}.", action=f"Sign in again with a valid key{where}.")
-    if status in (None, 400, 403, 422, 451) and _REFUSED.search(words):
+    if coded == "content.refused" or (status in (None, 400, 403, 422, 451) and _REFUSED.search(words)):
         return error("content.refused", f"{provider} refused the content{said}")
     if status == 429 or limited:
         return error("rate.limited", f"{provider} limits the rate of requests{said}", retryable=True)
@@ -303,7 +330,7 @@ def _read(body: bytes | Mapping[str, Any] | str) -> tuple[list[str], str]:
     elif isinstance(value.get("base_resp"), Mapping):
         inner = {
             "message": value["base_resp"].get("status_msg"),
-            "code": value["base_resp"].get("status_code"),
+            "code": f"base_resp {value['base_resp'].get('status_code')}",
         }  # MiniMax
     if isinstance(inner, str):
         inner = {"message": inner, **{k: v for k, v in value.items() if k in ("code", "type")}}

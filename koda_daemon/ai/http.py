@@ -46,6 +46,8 @@ class HttpPool:
         self.connect_timeout = config.seconds("connectTimeout", 10.0)
         try:
             url = httpx2.URL(config.base_url)
+            if url.port is not None and url.port > 65_535:
+                raise httpx2.InvalidURL("no such port")
         except httpx2.InvalidURL as error:
             raise self.failure(error) from None
         self.client: httpx2.AsyncClient = httpx2.AsyncClient(

@@ -262,11 +262,19 @@ def _valid_part(raw: Any, kind: type, layer: str, prefix: str, problems: list[Ko
             msgspec.convert(raw, kind)
         except msgspec.ValidationError as error:
             where, why, keys = _located(error)
+            where = where.replace("[...]", f".{_not_text(raw, keys)}") if where.endswith(".headers[...]") else where
             problems.append(_problem(layer, f"{prefix}{where}".removeprefix("."), why))
             if not _take_out(raw, keys):
                 return None
         else:
             return raw
+
+
+def _not_text(raw: Any, keys: list[str]) -> str:
+    """The first key of a map of texts whose value is none: msgspec names no keys of maps."""
+    for key in keys:
+        raw = raw[key]
+    return next((name for name, value in raw.items() if not isinstance(value, str)), "")
 
 
 def _take_out(raw: Any, keys: list[str]) -> bool:

@@ -170,8 +170,14 @@ class Client:
         except KodaError as error:
             _log.error("%s", error.message)
             return
+        # What is wrong with the files is told at once, ahead of the answers that come of it; providers take a while.
+        told = len(self.serving.problems)
+        self._tell(self.serving.problems[:told])
         await self.serving.examined.wait()
-        for problem in self.serving.problems:
+        self._tell(self.serving.problems[told:])
+
+    def _tell(self, problems: list[KodaError]) -> None:
+        for problem in problems:
             _log.warning("%s", problem.message)
             if self._connection is not None:
                 self._connection.notify("window/showMessage", {"type": 2, "message": f"Koda: {problem.message}"})

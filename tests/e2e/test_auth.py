@@ -101,6 +101,20 @@ async def test_an_api_key_is_stored_encrypted_and_outlives_the_daemon(tmp_path: 
 
 
 @pytest.mark.asyncio
+async def test_a_damaged_file_is_told_by_the_turn_that_needs_it(tmp_path: Path) -> None:
+    home = tmp_path / "home" / ".koda"
+    home.mkdir(parents=True)
+    (home / "credentials.enc").write_bytes(b'{"version": 1, "entr')
+    async with daemon(tmp_path, env=OFF | {"XAI_API_KEY": KEY}) as koda:
+        session = await koda.new(model="groq/m")
+        await koda.prompt(session, "Hello")
+        error = koda.transcript(session).of("turn.ended")[0]["error"]
+        assert error["kind"] == "auth.required"
+        assert "credentials.enc cannot be read: it is damaged" in error["message"]
+        assert (await status(koda, "xai"))["status"] == "ok"
+
+
+@pytest.mark.asyncio
 async def test_what_is_no_key(tmp_path: Path) -> None:
     async with daemon(tmp_path, env=OFF) as koda:
         given: list[dict[str, Any]] = [

@@ -10,6 +10,7 @@ import pytest
 from tests.ai.conftest import Loopback
 from tests.ai.wire.streams import DONE, delta, sse
 from tests.e2e.koda import daemon
+from tests.harness.client import RefusedError
 
 pytestmark = pytest.mark.asyncio
 
@@ -73,3 +74,23 @@ async def test_what_is_wrong_is_told_with_its_place(tmp_path: Path) -> None:
         assert "providers.good" not in told
         models = (await koda.request("koda/model/list", provider="good"))["models"]
         assert [model["id"] for model in models] == ["good/m"]
+
+
+async def test_a_typo_is_told_ahead_of_the_refusal_that_comes_of_it(tmp_path: Path) -> None:
+    rows = {
+        "typo": {"baseURL": "http://127.0.0.1:9/v1", "headers": {"x-team": 5}},
+        "far": {"baseUrl": "http://a:99999"},
+    }
+    async with daemon(tmp_path, settings={"providers": rows}) as koda:
+        with pytest.raises(RefusedError, match=r"providers\.typo\.baseUrl is missing"):
+            await koda.new(model="typo/m")
+        answered = next(i for i, message in enumerate(koda.raw.messages) if "error" in message)
+        told = str(
+            [message for message in koda.raw.messages[:answered] if message.get("method") == "window/showMessage"]
+        )
+        assert "providers.typo.baseURL: unknown key" in told
+        assert "providers.typo.headers.x-team: expected `str`" in told
+        session = await koda.new(model="far/m")
+        result = await koda.prompt(session, "Hello")
+        assert result["stopReason"] == "error"
+        assert "providers.far.baseUrl" in koda.transcript(session).of("turn.ended")[0]["error"]["message"]

@@ -137,7 +137,12 @@ class AuthStorage:
                 return await self._of_command(provider_id, command)
             if plain is not None:
                 return await self._of_key(provider_id, *plain)
-            return await self._of_store(provider_id) if self._may_be_stored(provider_id, ended=True) else None
+            if self._may_be_stored(provider_id, ended=True):
+                return await self._of_store(provider_id)
+            unread = self.store.problem
+            if unread is None or self._written.in_settings(provider_id):
+                return None
+            raise KodaError("auth.required", unread.message, path=unread.path, user_action=unread.user_action)
 
     def refused(self, provider_id: str, secret: str) -> bool:
         cached = self._cache.get(provider_id)

@@ -52,6 +52,8 @@ class CredentialStore:
         self._seen: tuple[int, int, int] | None = None
         self._entries: dict[str, Entry] = {}
         self._looked = -_LOOK_EVERY
+        self.problem: KodaError | None = None
+        """Why the file cannot be read, as ``index`` found."""
 
     def index(self) -> dict[str, Entry]:
         """What is stored for which provider, without the secrets. A ``stat`` at most once a second, and a small read
@@ -69,11 +71,13 @@ class CredentialStore:
             seen = None
         if seen != self._seen:
             self._seen = seen
+            self.problem = None
             try:
                 self._entries = self._read().entries
             except KodaError as error:
                 _log.warning("%s", error.message)
                 self._entries = {}
+                self.problem = error
 
     @property
     def version(self) -> object:

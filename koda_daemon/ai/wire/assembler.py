@@ -34,6 +34,7 @@ from koda_daemon.ai.messages import (
     Usage,
 )
 from koda_daemon.ai.provider import Model
+from koda_daemon.ai.wire.surrogates import SurrogateJoiner
 from koda_daemon.base.errors import KodaError
 from koda_daemon.base.ids import new_id
 
@@ -215,8 +216,10 @@ def read_arguments(text: str, *, cut: bool = False) -> tuple[dict[str, Any], str
         value = _decode(text)
     except msgspec.DecodeError:
         try:
-            # Models write raw line breaks into strings; their meaning is plain.
-            value = json.loads(text, strict=False, parse_constant=_no_constant)
+            # Models write raw line breaks into strings; their meaning is plain. Halves of characters have none, and
+            # could not be stored or sent.
+            whole = SurrogateJoiner().joined(text.encode()).decode()
+            value = json.loads(whole, strict=False, parse_constant=_no_constant)
         except (ValueError, RecursionError):
             return {}, "The arguments were cut off." if cut else "The arguments are not valid JSON."
     except RecursionError:

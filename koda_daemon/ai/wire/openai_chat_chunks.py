@@ -44,6 +44,8 @@ class _Chunk(Struct, gc=False):
     x_groq: Any = None
     object: Any = None
     base_resp: Any = None
+    message: Any = None
+    detail: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Chunk)
@@ -68,13 +70,14 @@ _FAILURES = {"error", "network_error", "insufficient_system_resource", "abort"}
 class ChunkReader:
     """Turns payloads of SSE events into events of an ``Assembler``.
 
-    ``done``: ``[DONE]`` was seen. ``error``: an error event of the server (its decoded value), which ends the answer.
-    ``malformed`` counts events that were not JSON and were skipped.
+    ``done``: ``[DONE]`` was seen. ``malformed`` counts events that were not JSON and were skipped.
     """
 
     __slots__ = (
+        "_bare",
         "_calls",
         "_details",
+        "_error",
         "_latest",
         "_part",
         "_places",
@@ -82,7 +85,6 @@ class ChunkReader:
         "_said",
         "assembler",
         "done",
-        "error",
         "finish",
         "malformed",
     )
@@ -90,7 +92,8 @@ class ChunkReader:
     def __init__(self, assembler: Assembler) -> None:
         self.assembler = assembler
         self.done = False
-        self.error: Any = None
+        self._error: Any = None
+        self._bare: Any = None  # what may be an error, said without that word: one if nothing ends the answer
         self.finish: str | None = None
         self.malformed = 0
         self._part: Part | None = None  # the text or thinking block that grows
@@ -111,7 +114,7 @@ class ChunkReader:
         if chunk.usage is not None:
             self._usage(chunk.usage)
         if chunk.error or chunk.object == "error":
-            self.error = {"error": chunk.error} if chunk.error else msgspec.json.decode(payload)
+            self._error = {"error": chunk.error} if chunk.error else msgspec.json.decode(payload)
             return
         self.assembler.start()
         if chunk.choices:
@@ -119,7 +122,9 @@ class ChunkReader:
                 if not choice.index or choice.index == "0":  # only one answer was asked for
                     self._choice(choice)
         elif isinstance(chunk.base_resp, dict) and chunk.base_resp.get("status_code"):
-            self.error = {"base_resp": chunk.base_resp}  # MiniMax
+            self._error = {"base_resp": chunk.base_resp}  # MiniMax
+        elif isinstance(chunk.message or chunk.detail, str):
+            self._bare = msgspec.json.decode(payload)
         # Beside the last choice; what is said in the plain place tells more.
         if isinstance(chunk.x_groq, dict) and not self.assembler.usage.output:
             self._usage(chunk.x_groq.get("usage"))
@@ -135,7 +140,7 @@ class ChunkReader:
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             value = None
         if isinstance(value, dict) and value.get("error"):
-            self.error = value
+            self._error = value
         elif payload:
             self.malformed += 1
 
@@ -167,7 +172,7 @@ class ChunkReader:
             elif delta.function_call:  # what calls were before there could be several
                 self._tool_calls([{"index": 0, "function": delta.function_call}])
         if choice.error:
-            self.error = {"error": choice.error}  # OpenRouter
+            self._error = {"error": choice.error}  # OpenRouter
         if choice.finish_reason and isinstance(choice.finish_reason, str):
             self.finish = choice.finish_reason
         if choice.usage is not None:
@@ -283,8 +288,13 @@ class ChunkReader:
                 self.assembler.reported_cost = float(cost["total_cost"])  # Perplexity
 
     @property
+    def error(self) -> Any:
+        """The error event of the server (its decoded value) that ended the answer, or None."""
+        return self._bare if self._error is None and self.finish is None else self._error
+
+    @property
     def ended(self) -> bool:
-        return self.done or self.error is not None
+        return self.done or self._error is not None
 
     def close(self, config: ProviderConfig) -> None:
         reason = self.stop_reason()

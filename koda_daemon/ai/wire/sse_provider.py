@@ -17,6 +17,7 @@ from koda_daemon.ai.provider import BaseProvider, Context, Model, ModelFacts, St
 from koda_daemon.ai.providers import ProviderConfig
 from koda_daemon.ai.stream import AssistantMessageEventStream
 from koda_daemon.ai.wire.assembler import Assembler
+from koda_daemon.ai.wire.surrogates import SurrogateJoiner, needs_mending
 from koda_daemon.base.errors import KodaError
 from koda_daemon.base.loading import background_import
 
@@ -173,9 +174,10 @@ class SSEProvider(BaseProvider):
                 answer = await self._post(model, context, options)
                 assembler.start()
                 reader = self.reader(assembler)
+                joiner = SurrogateJoiner()
                 async with aclosing(self.payloads(answer)) as payloads:
                     async for payload in payloads:
-                        reader.read(payload)
+                        reader.read(joiner.joined(payload) if needs_mending(payload) else payload)
                         if out:
                             for event in out:
                                 yield event

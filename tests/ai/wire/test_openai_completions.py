@@ -302,6 +302,22 @@ async def test_an_answer_that_is_not_streamed(loopback: Loopback) -> None:
     assert (found.text, found.stop_reason, len(found.tool_calls)) == ("Hi", "toolUse", 1)
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"message": "prompt is too long", "code": 400}, "context.overflow"),
+        ({"detail": "The model is overloaded"}, "provider.overloaded"),
+    ],
+)
+async def test_an_error_that_is_not_called_one(loopback: Loopback, said: dict[str, Any], kind: str) -> None:
+    loopback.reply(b"event: error\n" + sse(said))
+    loopback.reply(sse({"message": "All is well"}, delta(content="Hi"), delta("stop"), DONE))
+    models = registry(loopback)
+    assert failure(await ask(models)).error.kind == kind
+    assert message(await ask(models)).text == "Hi"
+    await models.aclose()
+
+
 async def test_a_web_page_is_no_answer(loopback: Loopback) -> None:
     loopback.reply(b"<html>Sign in to the network</html>", content_type="text/html; charset=utf-8")
     models = registry(loopback)
