@@ -21,9 +21,10 @@ from koda_daemon.coding.checkpoints_build import unfold, with_files
 from koda_daemon.coding.checkpoints_diff import FileDiff, difference, file_diffs, files_of, meta_of
 from koda_daemon.coding.checkpoints_documents import Documents, unsaved_bytes
 from koda_daemon.coding.checkpoints_git import Blobs, Repository
+from koda_daemon.coding.checkpoints_ignore import ignored_then
 from koda_daemon.coding.checkpoints_journal import Operation
 from koda_daemon.coding.checkpoints_merge import Merged, merge
-from koda_daemon.coding.checkpoints_plan import Conflicts, Plan, Step, step_of
+from koda_daemon.coding.checkpoints_plan import Conflicts, Plan, Step, kept_together, step_of
 from koda_daemon.coding.checkpoints_restore import apply, holds, obstacles, read_file, recover
 from koda_daemon.coding.checkpoints_store import CheckpointStore, Folder
 from koda_daemon.coding.checkpoints_tree import Change, Difference, Entry, covered, display
@@ -76,6 +77,30 @@ class Checkpoints:
             return Difference()
         return await self.folder.work(lambda git: difference(git, a, b))
 
+    async def way_to(self, now: str, state: str, own: Collection[bytes] = ()) -> Difference:
+        """What makes the present state another. What that other knows nothing of, because it was ignored or too large
+        then, stays: only files in ``own`` go all the same. Raises as ``difference``."""
+        return await self._without_unknown(await self.difference(now, state), state, own)
+
+    async def done_between(self, a: str, b: str) -> Difference:
+        """What was done between two states. A file that only came into sight (it was ignored or too large before) was
+        not created. Raises as ``difference``."""
+        return (await self._without_unknown((await self.difference(a, b)).reverse, a)).reverse
+
+    async def _without_unknown(self, found: Difference, state: str, own: Collection[bytes] = ()) -> Difference:
+        """A difference that leads to a state, without deletions of what the state knows nothing of."""
+        gone = {change.path for change in found.files if change.new is None} - set(own)
+        if not gone:
+            return found
+
+        def look(git: Repository) -> set[bytes]:
+            unknown = gone.intersection(meta_of(git, state).left_out)
+            return unknown | ignored_then(git, state, gone - unknown, self.folder.view)
+
+        unknown = await self.folder.work(look)
+        files = tuple(change for change in found.files if change.path not in unknown)
+        return msgspec.structs.replace(found, files=files) if unknown else found
+
     async def diffs(self, changes: Sequence[Change]) -> list[FileDiff]:
         """Diffs of changes for people, bounded."""
         return await self.folder.work(lambda git: file_diffs(git, changes)) if changes else []
@@ -113,7 +138,8 @@ class Checkpoints:
 
     async def back(self, now: str, operation: Operation) -> Difference:
         """What takes an operation back. Raises ``tool.failed`` when its state is no longer kept."""
-        found = await self.difference(now, operation.before)
+        made = {change.path for change in operation.changes if change.old is None}
+        found = await self.way_to(now, operation.before, made)
         if not operation.saved:
             return found
         changes = {change.path: change for change in found.files}
@@ -126,7 +152,7 @@ class Checkpoints:
     async def merged(self, base: str, ours: str, theirs: str) -> list[Merged]:
         """What brings the changes from ``base`` to ``theirs`` into ``ours``."""
 
-        return await self.merged_changes(await self.difference(base, ours), await self.difference(base, theirs))
+        return await self.merged_changes(await self.difference(base, ours), await self.way_to(base, theirs))
 
     async def merged_changes(self, ours: Difference, theirs: Difference) -> list[Merged]:
         """What brings their changes to ours; both begin at the same state."""
@@ -149,14 +175,19 @@ class Checkpoints:
 
         def look(git: Repository) -> list[Step]:
             blocked = obstacles(self._bytes, wanted.files)
+            # What is there already, only not recorded, is in nobody's way: it was ignored meanwhile.
+            there = {
+                one.path for one in wanted.files if blocked.get(one.path) and holds(self._bytes, one.path, one.new)
+            }
             with Blobs(git) as blobs:
                 documents = {path: buffer for path, buffer in opened.items() if path not in behind}
                 return [
                     step_of(one, blocked, by_hand, documents.get(one.path), self._documents, blobs)
                     for one in wanted.files
+                    if one.path not in there
                 ]
 
-        steps = tuple(await self.folder.work(look))
+        steps = tuple(kept_together(await self.folder.work(look)))
         undoes = None if undone is None else undone.id
         return Plan(now=now, wanted=wanted, steps=steps, open=opened, beneath=beneath, undoes=undoes)
 
@@ -297,10 +328,10 @@ class Checkpoints:
         return Change(change.path, present, change.new)
 
     def _present(self, git: Repository, path: bytes) -> Entry | None:
-        """A file as it is on disk, stored."""
+        """A file as it is on disk, stored. A folder is none: what is in it has changes of its own."""
         try:
             data, entry = read_file(self._bytes, path)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         git.write_object("blob", data)
         return entry

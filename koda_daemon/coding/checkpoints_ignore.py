@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from msgspec import Struct
 
-from koda_daemon.coding.checkpoints_git import Repository
+from koda_daemon.coding.checkpoints_diff import files_of
+from koda_daemon.coding.checkpoints_git import Blobs, GitFailed, Repository, View
+from koda_daemon.coding.checkpoints_tree import parents
 
 
 class UserRepository(Struct, frozen=True):
@@ -171,6 +175,48 @@ class Ignored:
         home = self._environ.get("HOME") or self._environ.get("USERPROFILE")
         base = self._environ.get("XDG_CONFIG_HOME") or (home and os.path.join(home, ".config"))
         return Path(base, "git", "ignore") if base else None
+
+
+def ignored_then(git: Repository, state: str, paths: Collection[bytes], present: View) -> set[bytes]:
+    """Which of ``paths`` the ``.gitignore`` files of a checkpoint ignore, with the other patterns of ``present``, its
+    folder. Those of a repository inside the folder hold in there, and those outside of it do not."""
+    folders = {folder for path in paths for folder in parents(path)}
+    root = os.fsencode(present.root)
+    tops = {b"", *(folder for folder in folders if os.path.lexists(os.path.join(root, folder, b".git")))}
+    inside: dict[bytes, set[bytes]] = {top: set() for top in tops}
+    for path in {*paths, *tops} - {b""}:
+        inside[next((folder for folder in parents(path) if folder in tops), b"")].add(path)
+    found = set[bytes]()
+    with TemporaryDirectory(prefix="then-", dir=git.folder) as made:
+        then = View(Path(made, "tree"), Path(made))
+        with suppress(FileNotFoundError):
+            then.excludes.write_bytes(present.excludes.read_bytes())
+        for folder in (b"", *folders):
+            Path(then.root, os.fsdecode(folder)).mkdir(parents=True, exist_ok=True)
+        lists = files_of(git, state, [folder + b"/.gitignore" for folder in folders] + [b".gitignore"])
+        with Blobs(git) as blobs:
+            for path, entry in lists.items():
+                if not entry.symlink:  # git does not follow those either
+                    Path(then.root, os.fsdecode(path)).write_bytes(blobs.get(entry.blob))
+        for top, below in inside.items():
+            start = len(top) + 1 if top else 0
+            view = View(then.root / os.fsdecode(top), then.home)
+            ignored = check_ignore(git, view, [path[start:] for path in below])
+            found |= {path for path in below if path[start:] in ignored}
+    return {path for path in paths if path in found or not found.isdisjoint(parents(path))}
+
+
+def check_ignore(git: Repository, view: View, paths: Collection[bytes]) -> set[bytes]:
+    """Which of ``paths`` git ignores in a folder; those it tracks are not. Raises ``GitFailed``."""
+    if not paths:
+        return set()
+    try:
+        said = git.run("check-ignore", "-z", "--stdin", view=view, input=b"".join(b"./%b\0" % path for path in paths))
+    except GitFailed as error:
+        if error.code != 1:  # none of them
+            raise
+        return set()
+    return {path.removeprefix(b"./") for path in said.split(b"\0") if path}
 
 
 def _lines(path: Path | None) -> list[str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from koda_daemon.base.errors import KodaError
 from koda_daemon.coding.checkpoints_documents import Documents, is_saved, same_text
 from koda_daemon.coding.checkpoints_git import Blobs
-from koda_daemon.coding.checkpoints_tree import Change, Difference, display
+from koda_daemon.coding.checkpoints_tree import Change, Difference, covered, display, parents
 from koda_daemon.coding.interfaces import OpenBuffer
 from koda_daemon.coding.text import decode
 
@@ -94,3 +95,18 @@ def step_of(
         # It will read as it was saved, which the file no longer does if somebody has written it since.
         conflict = None if is_saved(buffer, text.text) else "its file was changed below unsaved text"
     return Step(change=change, buffer=buffer, text=text.text, conflict=conflict)
+
+
+def kept_together(steps: Sequence[Step]) -> list[Step]:
+    """The steps, with a conflict as well where another's conflict is in the way: a file cannot come where a folder
+    stays that somebody has put a file into, nor below a file that stays."""
+    staying = {step.change.path for step in steps if step.conflict is not None and step.change.new is None}
+    folders = covered(staying)
+    return [
+        msgspec.structs.replace(step, conflict="what is in its place was changed by hand")
+        if step.conflict is None
+        and step.change.old is None
+        and (step.change.path in folders or not staying.isdisjoint(parents(step.change.path)))
+        else step
+        for step in steps
+    ]

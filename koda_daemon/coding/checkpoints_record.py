@@ -17,7 +17,7 @@ from contextlib import suppress
 from msgspec import Struct
 
 from koda_daemon.coding.checkpoints_git import GitFailed, Repository, View
-from koda_daemon.coding.checkpoints_ignore import Ignored
+from koda_daemon.coding.checkpoints_ignore import Ignored, check_ignore
 from koda_daemon.coding.checkpoints_pack import pack_contents
 from koda_daemon.coding.checkpoints_tree import (
     EXECUTABLE,
@@ -258,16 +258,8 @@ class Recorder:
         chosen = {path: data for path, data in overlays.items() if len(data) <= self._max_bytes}
         if not chosen:
             return {}
-        try:
-            said = self._git.run(
-                "check-ignore", "-z", "--stdin", view=self._view, input=b"".join(b"./%b\0" % path for path in chosen)
-            )
-        except GitFailed as error:
-            if error.code != 1:  # none of them
-                raise
-            said = b""
-        for path in _split(said):
-            chosen.pop(path.removeprefix(b"./"), None)
+        for path in check_ignore(self._git, self._view, chosen):
+            chosen.pop(path, None)
         return chosen
 
     def _stored(self, path: bytes, data: bytes) -> tuple[int, str]:

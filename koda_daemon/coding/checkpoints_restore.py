@@ -6,6 +6,7 @@ ago. A folder on the way that has become a symlink is not followed: what is writ
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -152,6 +153,8 @@ def read_file(root: bytes, path: bytes) -> tuple[bytes, Entry]:
     """A file that was not recorded, as content and entry. Raises ``OSError``."""
     place = os.path.join(root, path)
     info = os.lstat(place)
+    if stat.S_ISDIR(info.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder", os.fsdecode(place))
     mode = git_mode(info)
     if mode is None:
         raise OSError(0, "not a file", os.fsdecode(place))

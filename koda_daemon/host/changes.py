@@ -135,7 +135,7 @@ async def _changed_by(files: SessionFiles, live: LiveSession, turns: Sequence[Tu
     found: dict[bytes, tuple[Entry | None, Entry | None]] = {}
     made, gone = set[bytes](), set[bytes]()
     for before, after in pairs:
-        difference = await files.checkpoints.difference(before, after)
+        difference = await files.checkpoints.done_between(before, after)
         for change in difference.files:
             old = found[change.path][0] if change.path in found else change.old
             found[change.path] = old, change.new

@@ -165,7 +165,7 @@ async def _plan(live: LiveSession, to_id: str | None) -> Plan:
     left = turns_of(tree, files.turns, leaving(tree, live.session.head_id, to_id))
     staying = tree[to_id].turn_id if to_id is not None else None
     by_hand = await files.changed_by_hand(now, [turn for turn in left if turn.turn_id != staying])
-    return await files.checkpoints.plan(now, await files.checkpoints.difference(now, state), by_hand)
+    return await files.checkpoints.plan(now, await files.checkpoints.way_to(now, state), by_hand)
 
 
 async def shown(files: SessionFiles, steps: Sequence[Step]) -> tuple[ChangedFile, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -103,7 +104,9 @@ async def _apply(
         merged = await points.merged(link.base, ours, theirs)
         refused = [one for one in merged if one.conflict]
         if preview:
-            return Applied(files=await _shown(live, merged))
+            plan = await points.plan(ours, Difference(tuple(one.change for one in merged)))
+            in_the_way = {step.change.path for step in plan.conflicts}
+            return Applied(files=await _shown(live, merged, in_the_way))
         if refused and conflicts == "refuse":
             raise KodaError(
                 "edit.conflict",
@@ -124,8 +127,8 @@ async def _apply(
             await set_base(child, theirs)
 
         details = {**details_of(live, live.session.head_id), "branchSession": child.id, "base": link.base}
-        in_the_way: Conflicts = "refuse" if conflicts == "mark" else conflicts
-        done = await whole(points.apply(plan, store, conflicts=in_the_way, details=details))
+        choice: Conflicts = "refuse" if conflicts == "mark" else conflicts
+        done = await whole(points.apply(plan, store, conflicts=choice, details=details))
         return Applied(files=await _shown(live, chosen), undo_id=done.id)
 
 
@@ -137,9 +140,14 @@ def _resolved(one: Merged, conflicts: MergeConflicts) -> Merged | None:
     return msgspec.structs.replace(one, change=Change(one.change.path, one.change.old, one.theirs))
 
 
-async def _shown(live: LiveSession, merged: list[Merged]) -> tuple[ChangedFile, ...]:
+async def _shown(
+    live: LiveSession, merged: list[Merged], in_the_way: Collection[bytes] = ()
+) -> tuple[ChangedFile, ...]:
+    """``in_the_way``: files whose place is taken by something that is not recorded, or unsaved in an editor."""
     diffs = await live.files.checkpoints.diffs([one.change for one in merged])
     return tuple(
-        changed_file(live.files, diff.change, diff.kind, diff.diff, diff.binary, one.conflict)
+        changed_file(
+            live.files, diff.change, diff.kind, diff.diff, diff.binary, one.conflict or diff.change.path in in_the_way
+        )
         for one, diff in zip(merged, diffs, strict=True)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from koda_daemon.ai.messages import AssistantMessage, Message, TextBlock, UserMessage
@@ -24,7 +25,8 @@ REPORT_CUTS = 100
 
 
 class ContextPart(Struct, frozen=True, kw_only=True):
-    """One part of the window; ``tokens`` is an estimate. ``kind`` and ``title`` as in ``koda/context``."""
+    """One part of the window; ``tokens`` is its estimated share of the whole. ``kind`` and ``title`` as in
+    ``koda/context``."""
 
     kind: Literal["system", "tools", "summary", "user", "assistant", "toolResult"]
     title: str
@@ -41,7 +43,7 @@ class ContextCut(Struct, frozen=True, kw_only=True):
 
 
 class ContextReport(Struct, frozen=True, kw_only=True):
-    """What is in the window. ``estimated``: no provider has counted it yet."""
+    """What is in the window; ``parts`` add up to ``tokens``. ``estimated``: no provider has counted it yet."""
 
     parts: tuple[ContextPart, ...]
     cut: tuple[ContextCut, ...]
@@ -151,7 +153,9 @@ class ContextManager:
             if node.id not in shown and node.kind not in ("note", "compaction")
         ]
         older = await self._replaced(live[0].parent_id) if live else []
-        return ContextReport(parts=tuple(parts), cut=(*older, *edited), tokens=tokens, estimated=self._measured is None)
+        return ContextReport(
+            parts=_adding_up(parts, tokens), cut=(*older, *edited), tokens=tokens, estimated=self._measured is None
+        )
 
     async def _replaced(self, to: str | None) -> list[ContextCut]:
         """What summaries stand for: the path up to a node. The newest ones by name, those before them as one."""
@@ -172,6 +176,18 @@ class ContextManager:
     def release(self) -> None:
         """Forgets the path; it is read again when it is needed."""
         self._fill([])
+
+
+def _adding_up(parts: list[ContextPart], tokens: int) -> tuple[ContextPart, ...]:
+    """The parts as shares of the whole, which a provider may have measured, while parts can only be estimated."""
+    shares: list[ContextPart] = []
+    estimate, before, given = sum(part.tokens for part in parts), 0, 0
+    for part in parts:
+        before += part.tokens
+        upto = round(before * tokens / estimate) if estimate else 0
+        shares.append(msgspec.structs.replace(part, tokens=upto - given))
+        given = upto
+    return tuple(shares)
 
 
 def _tool_tokens(tool: ToolSpec) -> int:

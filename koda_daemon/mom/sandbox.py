@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -17,6 +17,9 @@ from koda_daemon.coding.interfaces import ExecutionResult
 from koda_daemon.coding.settings import SandboxMode
 from koda_daemon.mom.sandbox_backend import SandboxReport, confinement, probe, wrap
 from koda_daemon.mom.sandbox_process import run_process
+
+if TYPE_CHECKING:
+    from koda_daemon.mom.sandbox_temp import TempFolder
 
 __all__ = ["Sandbox", "SandboxReport", "clean_environment", "probe"]
 
@@ -69,8 +72,7 @@ class Sandbox:
         self._environ = os.environ if environ is None else environ
         self._base = clean_environment(self._environ, hidden)
         self._probed: SandboxReport | None = None
-        self._temp: Path | None = None
-        self._remove_temp: Callable[[], object] = lambda: None
+        self._temp: TempFolder | None = None
         self._lock = asyncio.Lock()
 
     def choose(self, mode: SandboxMode) -> None:
@@ -100,14 +102,14 @@ class Sandbox:
 
     async def aclose(self) -> None:
         """Removes the temporary folder of the session's commands (also done when the process ends)."""
-        await anyio.to_thread.run_sync(self._remove_temp)
+        if self._temp is not None:
+            await anyio.to_thread.run_sync(self._temp.remove)
 
     def _make_temp(self) -> None:
-        import shutil
-        import tempfile
+        from koda_daemon.mom.sandbox_temp import TempFolder, clear_leftovers_once
 
-        self._temp = Path(tempfile.mkdtemp(prefix="koda-")).resolve()
-        self._remove_temp = weakref.finalize(self, shutil.rmtree, self._temp, ignore_errors=True)
+        self._temp = TempFolder()
+        clear_leftovers_once()
 
     async def run(
         self,
@@ -155,12 +157,12 @@ class Sandbox:
             roots=self._roots,
             home=Path.home(),
             koda_home=self._koda_home,
-            temp=self._temp,
+            temp=self._temp.path,
             writable=writable and self._mode != "read-only",
             network=self._network,
             path=path,
         )
-        temp = "/tmp" if self.report.backend == "bwrap" else str(self._temp)  # noqa: S108 - private inside
+        temp = "/tmp" if self.report.backend == "bwrap" else str(self._temp.path)  # noqa: S108 - private inside
         # Caches of the user stay read-only (a poisoned cache acts outside): builds get one of the session's own.
         extra = {"TMPDIR": temp, "XDG_CACHE_HOME": f"{temp}/.cache", "npm_config_cache": f"{temp}/.npm"}
         return wrap(self.report, rules, argv, str(cwd.resolve())), extra

@@ -37,6 +37,7 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _BOLD = re.compile(r"\*\*(?=\S)([^*\n]+)(?<=\S)\*\*")
 _TITLE = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 _STRONG = r"<strong>\1</strong>"
+PART = 50
 _WHO = {
     "user": "User",
     "assistant": "Koda",
@@ -60,9 +61,10 @@ def page(info: SessionInfo, tree: Tree, segments: Sequence[Segment]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f'<nav aria-label="Tree">{_tree(tree, info.head_id, segments)}</nav>\n<main>\n'
+        f'<a class="skip" href="#conversation">To the conversation</a>\n'
+        f'<nav aria-label="Tree">{_tree(tree, info.head_id, segments)}</nav>\n<main id="conversation" tabindex="-1">\n'
         f"<header><h1>{title}</h1><p>{_about(info, tree)}</p></header>\n"
-        + "\n".join(body)
+        + "\n".join(f'<div class="part">\n{part}\n</div>' for part in _parts(body, "\n"))
         + "\n</main>\n</body>\n</html>\n"
     )
 
@@ -106,7 +108,13 @@ def _tree(tree: Tree, head_id: str | None, segments: Sequence[Segment]) -> str:
             text = escape(one_line(entry.preview, 80) or entry.kind)
             link = f'<a href="#{_anchor(node.id)}">{label}{text}</a>'
             items.append(f'<li class="{classes}" style="--d:{min(level, 12)}">{link}</li>')
-    return f"<ol>{''.join(items)}</ol>"
+    return "".join(f"<ol>{part}</ol>" for part in _parts(items))
+
+
+def _parts(pieces: Sequence[str], between: str = "") -> Iterable[str]:
+    """In groups, as which a browser lays out what is in sight and leaves the rest (``content-visibility``): thousands
+    of elements that it watches one by one take it seconds."""
+    return (between.join(pieces[at : at + PART]) for at in range(0, len(pieces), PART))
 
 
 def _anchor(node_id: str) -> str:
@@ -225,7 +233,7 @@ def _result(message: ToolResultMessage) -> str:
 
 def _diff(diff: str) -> str:
     lines: list[str] = []
-    for line in diff.split("\n"):
+    for line in diff.removesuffix("\n").split("\n"):
         tag = {"+": "ins", "-": "del"}.get(line[:1]) if not line.startswith(("+++", "---")) else None
         lines.append(f"<{tag}>{escape(line)}</{tag}>" if tag else escape(line) + "\n")
     return f"<pre>{''.join(lines)}</pre>"

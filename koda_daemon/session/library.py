@@ -12,7 +12,7 @@ from koda_daemon.ai.messages import Cost, Usage
 from koda_daemon.session import queries
 from koda_daemon.session.lease import Leases
 from koda_daemon.session.nodes import SearchHit, SessionInfo, UsageSum
-from koda_daemon.session.search import Snippets, folder_word, match_expression, text_of_node, to_index
+from koda_daemon.session.search import Snippets, folder_word, match_expression, text_of_node, to_index, words_of
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -56,23 +56,28 @@ def list_sessions(
 
 
 def search(connection: Connection, query: str, cwd: str | None, limit: int) -> list[SearchHit]:
-    """The newest nodes with all words of ``query``."""
-    expression = match_expression(query)
-    if expression is None:
+    """The newest nodes with all words of ``query``. Symbols are looked for in the texts that the words leave: in all
+    of them where there is no word."""
+    words, symbols = match_expression(query), words_of(query)[1]
+    if words is None and not symbols:
         return []
-    expression = f"text : ({expression})"
-    here = ""
-    values: tuple[str, ...] = ()
+    matches = [] if words is None else [f"text : ({words})"]
+    wanted, values = "", list[str]()
     if cwd is not None:
-        expression, here, values = f'{expression} AND folder : "{folder_word(cwd)}"', " AND sessions.cwd = ?", (cwd,)
+        matches.append(f'folder : "{folder_word(cwd)}"')
+        wanted, values = " AND sessions.cwd = ?", [cwd]
+    wanted += " AND instr(node_text.text, ?)" * len(symbols)
+    values += symbols
+    if matches:
+        wanted, values = f" AND node_text MATCH ?{wanted}", [" AND ".join(matches), *values]
     # Newest first is the order of rowids: FTS5 then stops at the limit, where a ranking would visit every match.
     rows = connection.execute(
         f"SELECT sessions.id, nodes.id, substr(node_text.text, 1, {SNIPPET_FROM}), nodes.created_at"  # noqa: S608
         " FROM node_text CROSS JOIN bodies ON bodies.seq = node_text.rowid"
         " CROSS JOIN sessions ON sessions.sid = bodies.sid"
         " CROSS JOIN nodes ON nodes.sid = bodies.sid AND nodes.seq = bodies.seq"
-        f" WHERE node_text MATCH ? AND NOT sessions.deleted{here} ORDER BY node_text.rowid DESC LIMIT ?",
-        (expression, *values, limit),
+        f" WHERE NOT sessions.deleted{wanted} ORDER BY node_text.rowid DESC LIMIT ?",
+        (*values, limit),
     )
     cut = Snippets(query).of
     return [SearchHit(session_id=s, node_id=n, snippet=cut(text), created_at=at) for s, n, text, at in rows]

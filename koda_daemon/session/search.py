@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterator
 from functools import cache
 
+from msgspec import Struct
+
 from koda_daemon.ai.messages import ResourceBlock, TextBlock, ToolCall
 from koda_daemon.session.nodes import Node
 
@@ -81,26 +83,41 @@ def folder_word(cwd: str) -> str:
     return f"c{zlib.crc32(cwd.encode('utf-8', 'surrogatepass')):08x}"
 
 
-def words_of(query: str) -> tuple[list[str], bool]:
-    """The words and "quoted phrases" of a query as the index has them, and whether the last is only a beginning."""
-    words = [phrase or word for phrase, word in _WORDS.findall(query.encode("utf-8", "replace").decode())]
-    words = [to_index(word)[:LONGEST_WORD] for word in words if any(c.isalnum() for c in word)][:MOST_WORDS]
-    return words, bool(words) and words[-1][-1].isalnum() and not query.rstrip().endswith('"')
+class Word(Struct, frozen=True):
+    """A word or "quoted phrase" of a query as the index has it. ``begins``: what begins so is meant too."""
+
+    text: str
+    begins: bool
+
+
+def words_of(query: str) -> tuple[list[Word], list[str]]:
+    """The words of a query, and its symbols, which are no words of the index: "🎉", "→".
+
+    The last word is taken for a beginning, and so is each with a ``*`` at its end. Signs of ASCII do not count.
+    """
+    words: list[Word] = []
+    symbols: list[str] = []
+    for found in _WORDS.finditer(query.encode("utf-8", "replace").decode()):
+        text, quoted = (found[1], True) if found[1] is not None else (found[2], False)
+        if any(char.isalnum() for char in text):
+            bare = text if quoted else text.rstrip("*")
+            last = found.end() == len(query.rstrip()) and bare[-1].isalnum() and not text.endswith('"')
+            words.append(Word(to_index(bare)[:LONGEST_WORD], not quoted and (last or bare != text)))
+        elif text.strip() and not text.isascii():
+            symbols.append(text.strip()[:LONGEST_WORD])
+    return words[:MOST_WORDS], symbols[:MOST_WORDS]
 
 
 def match_expression(query: str) -> str | None:
     """An FTS5 expression for all words of ``query``, the last as a prefix (sqlite.org/fts5.html, section 3).
 
     "Quoted words" are found as a phrase. Every word is a quoted string, so that no operator of FTS5 can be meant.
-    None when there is nothing to search for.
+    None when there is no word to search for.
     """
-    words, begins = words_of(query)
+    words, _ = words_of(query)
     if not words:
         return None
-    quoted = ['"' + word.replace('"', '""') + '"' for word in words]
-    if begins:
-        quoted[-1] += " *"
-    return " AND ".join(quoted)
+    return " AND ".join('"' + word.text.replace('"', '""') + '"' + " *" * word.begins for word in words)
 
 
 class Snippets:
@@ -110,11 +127,11 @@ class Snippets:
     """
 
     def __init__(self, query: str) -> None:
-        words, begins = words_of(query)
-        patterns = []
-        for index, word in enumerate(words):
-            tokens = [re.escape(token) for token in _TOKEN.findall(_folded(word))]
-            end = r"[^\W_]*" if begins and index == len(words) - 1 else r"(?![^\W_])"
+        words, symbols = words_of(query)
+        patterns = [re.escape(symbol) for symbol in symbols]
+        for word in words:
+            tokens = [re.escape(token) for token in _TOKEN.findall(_folded(word.text))]
+            end = r"[^\W_]*" if word.begins else r"(?![^\W_])"
             patterns.append(r"(?<![^\W_])" + r"[\W_]+".join(tokens) + end)
         self._words = re.compile("|".join(patterns))
 

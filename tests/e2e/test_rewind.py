@@ -176,6 +176,30 @@ async def test_what_the_user_changed_is_a_conflict_with_a_choice(tmp_path: Path)
 
 
 @pytest.mark.asyncio
+async def test_what_the_user_put_in_place_of_a_file_or_folder_is_kept_or_comes_back(tmp_path: Path) -> None:
+    script = {"answers": [steps(call("bash", command="rm -r link folder")), "Gone."]}
+    async with daemon(tmp_path) as koda:
+        (koda.workspace / "link").symlink_to("somewhere")
+        write(koda.workspace, "folder/file")
+        start = snapshot(koda.workspace)
+        session = await koda.new(script)
+        await koda.prompt(session, "Go")
+        first = (await nodes_of(koda, session))[0]["id"]
+        write(koda.workspace, "link/file", "a folder now\n")
+        write(koda.workspace, "folder", "a file now\n")
+        by_hand = snapshot(koda.workspace)
+        preview = await koda.request("koda/rewind/preview", sessionId=session, toId=first)
+        assert all(file["conflict"] for file in preview["files"])
+        kept = await koda.request("koda/rewind/apply", sessionId=session, toId=first, conflicts="keep")
+        assert snapshot(koda.workspace) == by_hand
+        await koda.request("koda/rewind/undo", undoId=kept["undoId"])
+        forced = await koda.request("koda/rewind/apply", sessionId=session, toId=first, conflicts="overwrite")
+        assert snapshot(koda.workspace) == start
+        await koda.request("koda/rewind/undo", undoId=forced["undoId"])
+        assert snapshot(koda.workspace) == by_hand
+
+
+@pytest.mark.asyncio
 async def test_a_hand_edit_between_two_turns_is_known_later(tmp_path: Path) -> None:
     script = {"answers": [steps(call("bash", command="echo 1 > a")), "One.", steps(call("bash", command="echo 2 > b"))]}
     async with daemon(tmp_path) as koda:

@@ -14,7 +14,7 @@ async def test_what_was_just_said_is_found_with_its_place(tmp_path: Path) -> Non
     script = {"answers": [steps(call("bash", command="echo a-needle-in-output")), "The lexer was **wrong**."]}
     async with daemon(tmp_path) as koda:
         session = await koda.new(script)
-        await koda.prompt(session, "Why does the parser fail on 世界?")
+        await koda.prompt(session, "Why does the parser fail on 世界? 🎉")
         for query, kind, marked in (
             ("parser fail", "user", "the **parser** **fail** on"),
             ('"the parser"', "user", "**the parser**"),
@@ -22,13 +22,16 @@ async def test_what_was_just_said_is_found_with_its_place(tmp_path: Path) -> Non
             ("needle", "toolResult", "**needle**"),
             ("lexer wrong", "assistant", "**lexer**"),
             ("pars", "user", "**parser**"),
+            ("pars* fai* on", "user", "**parser** **fail** **on**"),
+            ("🎉", "user", "**🎉**"),
+            ("parser 🎉", "user", "**🎉**"),
         ):
             hits = (await koda.request("koda/session/search", query=query))["hits"]
             [node] = (await koda.request("koda/session/nodes", sessionId=session, ids=[hits[0]["nodeId"]]))["nodes"]
             assert hits[0]["sessionId"] == session
             assert (node["kind"], node["createdAt"]) == (kind, hits[0]["createdAt"]), query
             assert marked in hits[0]["snippet"], query
-        for query in ("nowhere", "", "AND OR NOT", "(", '"', "*"):
+        for query in ("nowhere", "", "AND OR NOT", "(", '"', "*", "→", "lexer 🎉"):
             assert (await koda.request("koda/session/search", query=query))["hits"] == []
 
 

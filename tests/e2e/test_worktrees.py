@@ -206,6 +206,23 @@ async def test_conflicts_are_shown_and_chosen(tmp_path: Path, choice: str, text:
 
 
 @pytest.mark.asyncio
+async def test_a_preview_shows_what_an_ignored_file_is_in_the_way_of(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as koda:
+        session, head = await started(koda, repository=False)
+        branch, other, _ = await branched(koda, session, head)
+        await with_script(koda, other, script("x", "rm .gitignore; echo theirs > build.log"))
+        await koda.prompt(other, "Two")
+        preview = await koda.request("koda/branch/apply", sessionId=session, branchId=branch, preview=True)
+        assert {file["path"]: "conflict" in file for file in preview["files"]} == {
+            ".gitignore": False,
+            "build.log": True,
+        }
+        with pytest.raises(RefusedError):
+            await koda.request("koda/branch/apply", sessionId=session, branchId=branch)
+        assert (koda.workspace / "build.log").read_text() == "ignored\n"
+
+
+@pytest.mark.asyncio
 async def test_nothing_in_a_folder_is_lost(tmp_path: Path) -> None:
     settings = {"checkpoints": {"max_file_bytes": 1000}}
     async with daemon(tmp_path, settings=settings) as koda:

@@ -139,3 +139,17 @@ async def test_the_report_names_what_was_cut() -> None:
         assert report.cut[0].node_id is None
         assert report.cut[0].tokens == 50 * report.cut[1].tokens
         assert report.estimated
+        assert sum(part.tokens for part in report.parts) == report.tokens
+
+
+@pytest.mark.asyncio
+async def test_the_parts_add_up_to_what_the_provider_measured() -> None:
+    async with opened() as sessions:
+        session = await sessions.create(cwd="/w", model="demo/one")
+        context = manager(session)
+        for number in range(1, 8):
+            await append(session, context, user(session.head_id, "x" * 997))
+            await append(session, context, assistant(session.head_id, "y", usage=Usage(input=number * 1000 + 7)))
+            report = await context.report()
+            assert not report.estimated
+            assert sum(part.tokens for part in report.parts) == report.tokens == number * 1000 + 7

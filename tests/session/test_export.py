@@ -21,7 +21,7 @@ from koda_daemon.ai.messages import (
 )
 from koda_daemon.base.errors import KodaError
 from koda_daemon.session.export import export_session, segments_of
-from koda_daemon.session.export_html import articles
+from koda_daemon.session.export_html import PART, articles
 from koda_daemon.session.export_markdown import transcript
 from koda_daemon.session.importer import import_session
 from koda_daemon.session.manager import SessionManager
@@ -157,9 +157,22 @@ async def test_the_page_shows_everything_and_runs_nothing() -> None:
     assert "<ins>+x &lt;= 1</ins>" in text
     assert "<del>-x &lt; 1</del>" in text
     assert page.sources == [f"data:image/png;base64,{PIXEL}"]
-    assert {f"#n-{entry.id}" for entry in session.tree} == set(page.links)
-    assert len(page.ids) == len(set(page.ids)) == len(session.tree)
+    assert {f"#n-{entry.id}" for entry in session.tree} | {"#conversation"} == set(page.links)
+    assert len(page.ids) == len(set(page.ids)) == len(session.tree) + 1, "every node, and where the conversation begins"
     assert "$0.50" in page.text
+
+
+@pytest.mark.asyncio
+async def test_a_long_page_is_laid_out_in_parts() -> None:
+    nodes = chain(*(user(None, f"prompt {number}") for number in range(2 * PART + 1)))
+    async with opened() as manager:
+        session = await manager.create(cwd="/w", model="demo/one")
+        await session.append(*nodes)
+        text = await export_session(session, "html")
+    parts = text.split('<div class="part">')[1:]
+    assert [part.count("<article") for part in parts] == [PART, PART, 1]
+    assert [part.count("<li ") for part in text.split("<ol>")[1:]] == [PART, PART, 1]
+    assert len(Page(text).ids) == len(nodes) + 1
 
 
 @given(st.text(max_size=60), st.sampled_from(["image/png", "image/svg+xml", '"><script>']))

@@ -247,6 +247,7 @@ def sids(connection: Connection) -> int:
         ("x", "y " * 200 + "x " + "z " * 200, "**x**"),
         ("x", "A" * 100_000 + " x", "…"),
         ("nowhere", "some text", "some text"),
+        ("some* 🎉", "something 🎉", "**something** **🎉**"),
     ],
 )
 def test_snippets_show_the_place(query: str, text: str, shown: str) -> None:
