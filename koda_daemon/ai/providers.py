@@ -52,6 +52,8 @@ class Compat(Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unk
     """Routes by ``prompt_cache_key``."""
     cache_control: bool = False
     """Takes Anthropic's ``cache_control`` marks for Claude models (OpenRouter)."""
+    thought_signatures: bool = False
+    """Gemini behind chat completions: refuses a call without ``extra_content.google.thought_signature``."""
     empty_error_is_overflow: bool = False
     """Reports a prompt that is too long as 400 or 413 without a body (Cerebras)."""
     limits_per_model: bool = False

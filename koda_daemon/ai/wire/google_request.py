@@ -42,7 +42,8 @@ _GO_ON = b'{"role":"user","parts":[{"text":"Continue."}]}'
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
 _VERSION = re.compile(r"gemini-(?:[a-z]+-)*(\d+)")
 
-# What stands for the signature of a call that another model made (Gemini docs, "Thought signatures", FAQ).
+# What stands for the signature of a call that another model made: both Gemini API and Vertex take this one of the two
+# that Google names ("Thought signatures", FAQ; Vertex AI, "Thought signatures", manual handling).
 UNSIGNED = "skip_thought_signature_validator"
 
 # Tokens to think with, for Gemini 2.5, which knows no levels; the ranges differ by model.
@@ -62,6 +63,15 @@ def gemini_generation(model_id: str) -> int:
     """3 for ``gemini-3.1-pro-preview``; 0 for what is no Gemini. Names without a number (``-latest``) are new."""
     found = _VERSION.search(model_id)
     return int(found[1]) if found else 3 if "gemini" in model_id else 0
+
+
+def wants_signatures(model_id: str) -> bool:
+    """False for the Gemini models before 3, which are known to check no signature.
+
+    Later ones refuse the first call of a step without one, and any other name (a tuned model, an alias, the name that a
+    proxy gives) may stand for such a model; one that checks nothing leaves the field of the API alone.
+    """
+    return gemini_generation(model_id) not in (1, 2)
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -210,8 +220,8 @@ class GeminiWriter:
                     thought: dict[str, Any] = {} if block.redacted else {"thought": True}
                     parts.append({"text": block.text} | thought | signed)
             else:
-                if not signed and not call_ids and self._generation >= 3:
-                    signed = {"thoughtSignature": UNSIGNED}  # the first call of a step is refused without one
+                if not signed and not call_ids and wants_signatures(self._model.id):
+                    signed = {"thoughtSignature": UNSIGNED}
                 call: dict[str, Any] = {"id": anthropic_call_id(block.call_id)} if self._ids else {}
                 call |= {"name": tool_name(block.tool), "args": block.arguments}
                 call_ids.append(block.call_id)

@@ -5,15 +5,15 @@ The Structs are loose on purpose (``Any`` where servers differ): a chunk that do
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from koda_daemon.ai.messages import StopReason, Usage
+from koda_daemon.ai.messages import StopReason
 from koda_daemon.ai.providers import ProviderConfig
 from koda_daemon.ai.wire.assembler import Assembler, Part, read_arguments
+from koda_daemon.ai.wire.openai_chat_usage import read_cost, read_usage
 from koda_daemon.ai.wire.sse_provider import broken_off
 
 
@@ -25,6 +25,7 @@ class _Delta(Struct, gc=False):
     tool_calls: Any = None
     refusal: Any = None
     reasoning_text: Any = None
+    reasoning_opaque: Any = None
     function_call: Any = None
 
 
@@ -79,6 +80,7 @@ class ChunkReader:
         "_details",
         "_error",
         "_latest",
+        "_opaque",
         "_part",
         "_places",
         "_refused",
@@ -101,6 +103,7 @@ class ChunkReader:
         self._places: dict[int, _CallState] = {}  # index on the wire -> call
         self._latest: _CallState | None = None
         self._details: list[dict[str, Any]] = []
+        self._opaque = ""
         self._refused = False
         self._said = False
 
@@ -171,6 +174,8 @@ class ChunkReader:
                 self._tool_calls(delta.tool_calls)
             elif delta.function_call:  # what calls were before there could be several
                 self._tool_calls([{"index": 0, "function": delta.function_call}])
+            if delta.reasoning_opaque and isinstance(delta.reasoning_opaque, str):
+                self._opaque = delta.reasoning_opaque  # GitHub Copilot, often beside the calls
         if choice.error:
             self._error = {"error": choice.error}  # OpenRouter
         if choice.finish_reason and isinstance(choice.finish_reason, str):
@@ -248,6 +253,9 @@ class ChunkReader:
             )
             if isinstance(arguments, str) and arguments:
                 state.add(arguments, self.assembler)
+            extra = delta.get("extra_content")
+            if isinstance(extra, dict) and extra:
+                state.keep(msgspec.json.encode(extra).decode())  # Gemini
 
     def _find(self, index: Any, call_id: str, name: str) -> _CallState:
         """The call that a delta belongs to.
@@ -281,11 +289,9 @@ class ChunkReader:
     def _usage(self, raw: Any) -> None:
         if isinstance(raw, dict):
             self.assembler.usage = read_usage(raw) or self.assembler.usage
-            cost = raw.get("cost")
-            if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0:
-                self.assembler.reported_cost = float(cost)  # OpenRouter
-            elif isinstance(cost, dict) and isinstance(cost.get("total_cost"), int | float):
-                self.assembler.reported_cost = float(cost["total_cost"])  # Perplexity
+            cost = read_cost(raw)
+            if cost is not None:
+                self.assembler.reported_cost = cost
 
     @property
     def error(self) -> Any:
@@ -321,7 +327,11 @@ class ChunkReader:
 
     def _give_details(self) -> None:
         """Gives the collected reasoning details to the thinking block, to be sent back with it."""
-        details = [item for item in self._details if any(item.get(k) for k in ("text", "summary", "data", "signature"))]
+        details: Any = [
+            item for item in self._details if any(item.get(k) for k in ("text", "summary", "data", "signature"))
+        ]
+        if self._opaque and not details:
+            details = {"reasoning_opaque": self._opaque}
         if details:
             part = self.assembler.last("thinking")
             if part is None:
@@ -337,17 +347,19 @@ def _reasons(delta: _Delta) -> bool:
 class _CallState:
     """One tool call on the wire; its block begins when its name is known."""
 
-    __slots__ = ("_held", "call_id", "part", "tool")
+    __slots__ = ("_held", "_signature", "call_id", "part", "tool")
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
         self.tool = ""
         self.part: Part | None = None
         self._held = ""
+        self._signature: str | None = None
 
     def begin(self, tool: str, assembler: Assembler) -> None:
         self.tool = tool
         self.part = assembler.begin_call(self.call_id, tool)
+        self.part.signature = self._signature
         if self._held:
             assembler.add(self.part, self._held)
 
@@ -357,43 +369,12 @@ class _CallState:
         else:
             assembler.add(self.part, arguments)
 
+    def keep(self, signature: str) -> None:
+        self._signature = signature
+        if self.part is not None:
+            self.part.signature = signature
+
     @property
     def is_whole(self) -> bool:
         text = self.part.text if self.part is not None else ""
         return bool(text.strip()) and read_arguments(text)[1] is None
-
-
-def read_usage(raw: dict[str, Any]) -> Usage | None:
-    """Token counts in our sense (input without cache, output with reasoning) out of any known spelling."""
-    details = raw.get("prompt_tokens_details") or raw.get("input_tokens_details")
-    out_details = raw.get("completion_tokens_details") or raw.get("output_tokens_details")
-    prompt = _count(raw, "prompt_tokens", "input_tokens")
-    completion = _count(raw, "completion_tokens", "output_tokens")
-    total = _count(raw, "total_tokens")
-    cached = _count(details, "cached_tokens") or _count(
-        raw, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens"
-    )
-    written = _count(details, "cache_write_tokens", "cache_creation_tokens") or _count(
-        raw, "cache_creation_input_tokens"
-    )
-    reasoning = _count(out_details, "reasoning_tokens") or _count(raw, "reasoning_tokens")
-    if not (prompt or completion or total):
-        return None
-    if reasoning and total == prompt + completion + reasoning:
-        completion += reasoning  # xAI counts reasoning beside the completion
-    return Usage(
-        input=max(prompt - cached - written, 0),
-        output=completion,
-        cache_read=cached,
-        cache_write=written,
-        reasoning=min(reasoning, completion),
-    )
-
-
-def _count(raw: Any, *names: str) -> int:
-    if isinstance(raw, dict):
-        for name in names:
-            value = raw.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
-                return int(value)
-    return 0

@@ -37,6 +37,7 @@ from koda_daemon.ai.transform import (
     settled,
     tool_name,
 )
+from koda_daemon.ai.wire.google_request import UNSIGNED, wants_signatures
 from koda_daemon.ai.wire.memory import MessageCache, Prefix, PrefixCache, stable_end
 
 _json = msgspec.json.Encoder().encode
@@ -190,20 +191,32 @@ class ChatWriter:
         body: dict[str, Any] = {"role": "assistant", "content": message.text}
         own = is_own(message, self._model, self._api)
         thinking = [block for block in message.content if isinstance(block, ThinkingBlock)]
-        details = [block.signature for block in thinking if block.signature] if own else []
+        kept = [_kept(block.signature) for block in thinking if block.signature] if own else []
+        # Each signature is the JSON array that came; several blocks make one array again.
+        details = [item for value in kept if isinstance(value, list) for item in value]
         if details:
-            # Each signature is the JSON array that came; several blocks make one array again.
-            body["reasoning_details"] = [item for text in details for item in _items(text)]
+            body["reasoning_details"] = details
+        opaque = next((value for value in kept if isinstance(value, dict)), None)
+        if opaque is not None:  # GitHub Copilot, which wants both fields as they came
+            body |= opaque
+            text = "".join(block.text for block in thinking)
+            body |= {"reasoning_text": text} if text else {}
         if self._compat.replay_reasoning:
             body["reasoning_content"] = "".join(block.text for block in thinking) if own else ""
-        calls = [
-            {
-                "id": self._call_id(call.call_id),
-                "type": "function",
-                "function": {"name": tool_name(call.tool), "arguments": _json(call.arguments).decode()},
-            }
-            for call in message.tool_calls
-        ]
+        calls = []
+        for call in message.tool_calls:
+            calls.append(
+                {
+                    "id": self._call_id(call.call_id),
+                    "type": "function",
+                    "function": {"name": tool_name(call.tool), "arguments": _json(call.arguments).decode()},
+                }
+            )
+            extra = _kept(call.signature) if own and call.signature else None
+            if isinstance(extra, dict):
+                calls[-1]["extra_content"] = extra
+            elif self._compat.thought_signatures and len(calls) == 1 and wants_signatures(self._model.id):
+                calls[-1]["extra_content"] = {"google": {"thought_signature": UNSIGNED}}
         if calls:
             body["tool_calls"] = calls
         return _json(body)
@@ -266,12 +279,12 @@ def _mark_ends(parts: list[bytes]) -> None:
                 return
 
 
-def _items(text: str) -> list[Any]:
+def _kept(signature: str) -> Any:
+    """What a signature of this wire API holds: JSON as it came; None if it is of another make."""
     try:
-        value = msgspec.json.decode(text)
+        return msgspec.json.decode(signature)
     except msgspec.DecodeError:
-        return []
-    return value if isinstance(value, list) else []
+        return None
 
 
 def _user_images(images: list[bytes]) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from koda_daemon.ai.discovery_local import LOCAL, described
 from koda_daemon.ai.provider import Model, ModelFacts
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     import httpx2
 
     from koda_daemon.ai.http import HttpPool
+
+
+_GOOGLE = re.compile(r"https://[\w.-]+\.googleapis\.com(?:/|\Z)")
 
 
 class OpenAICompletions(SSEProvider):
@@ -39,7 +45,10 @@ class OpenAICompletions(SSEProvider):
             return await described(self.config.id, found, lambda path, body: fetch(root + path, body))
 
     def writer(self, model: Model) -> ChatWriter:
-        return ChatWriter(model, self.api_type, self.config.compat_with(model.compat))
+        compat = self.config.compat_with(model.compat)
+        if _GOOGLE.match(self.config.base_url):
+            compat = msgspec.structs.replace(compat, thought_signatures=True)
+        return ChatWriter(model, self.api_type, compat)
 
     def reader(self, assembler: Assembler) -> ChunkReader:
         return ChunkReader(assembler)

@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from koda_daemon.ai.messages import StopReason
 from koda_daemon.ai.providers import ProviderConfig
 from koda_daemon.ai.wire.assembler import Assembler, Part, read_arguments
-from koda_daemon.ai.wire.openai_chat_chunks import read_usage
+from koda_daemon.ai.wire.openai_chat_usage import read_usage
 from koda_daemon.ai.wire.openai_responses_request import phase_signature, reasoning_signature
 from koda_daemon.ai.wire.sse_provider import broken_off
 

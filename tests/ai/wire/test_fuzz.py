@@ -15,7 +15,8 @@ from koda_daemon.ai.providers import ProviderConfig
 from koda_daemon.ai.sse import SSEReader
 from koda_daemon.ai.wire.anthropic_events import EventReader
 from koda_daemon.ai.wire.assembler import Assembler, read_arguments
-from koda_daemon.ai.wire.openai_chat_chunks import ChunkReader, read_usage
+from koda_daemon.ai.wire.openai_chat_chunks import ChunkReader
+from koda_daemon.ai.wire.openai_chat_usage import read_usage
 from koda_daemon.base.errors import KodaError
 from tests.ai.wire.streams import DONE, call, check_order, delta, sse
 

@@ -110,6 +110,26 @@ def test_the_first_call_of_another_model_is_marked() -> None:
     assert [part.get("thoughtSignature") for part in parts] == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("name", "marked"),
+    [
+        ("gemini-3.1-pro-preview", True),
+        ("gemini-4-argon", True),
+        ("gemini-flash-latest", True),
+        ("google/gemini-3-flash", True),
+        ("my-alias", True),  # of a proxy, or a tuned model: what it stands for is not known
+        ("projects/p/locations/l/endpoints/123", True),
+        ("gemini-2.5-flash", False),
+        ("models/gemini-1.5-pro-002", False),
+    ],
+)
+def test_whose_calls_need_a_signature(name: str, marked: bool) -> None:
+    target = Model(provider="custom", id=name, api=API, known=False)
+    for calls in (own(ToolCall("a", "read", {})), own(ToolCall("a", "read", {}), of=target)):
+        part = request(user("x"), calls, result("a"), model=target)["contents"][1]["parts"][0]
+        assert part.get("thoughtSignature") == (UNSIGNED if marked else None)
+
+
 def test_images() -> None:
     png, tiff = ImageBlock("image/png", data="AAAA"), ImageBlock("image/tiff", data="AAAA")
     shown = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}

@@ -286,6 +286,25 @@ async def test_reported_cost_wins(loopback: Loopback) -> None:
     assert message(await answer(loopback, body)).usage.cost.total == 0.25
 
 
+@pytest.mark.parametrize(
+    ("more", "total"),
+    [
+        ({"is_byok": True}, 0.3),
+        ({"is_byok": False}, 0.1),
+        ({}, 0.1),
+        ({"is_byok": True, "cost_details": {"upstream_inference_cost": None}}, 0.1),
+        ({"is_byok": True, "cost": 0}, 0.2),
+    ],
+)
+async def test_what_the_users_own_key_pays_upstream_is_added(
+    loopback: Loopback, more: dict[str, Any], total: float
+) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "cost": 0.1}
+    usage |= {"cost_details": {"upstream_inference_cost": 0.2}} | more
+    body = sse(delta("stop", content="x"), {"choices": [], "usage": usage}, DONE)
+    assert message(await answer(loopback, body)).usage.cost.total == total
+
+
 async def test_a_refusal(loopback: Loopback) -> None:
     body = sse(delta(refusal="I cannot"), delta("stop", refusal=" do that."), DONE)
     found = message(await answer(loopback, body))
