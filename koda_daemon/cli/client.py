@@ -197,9 +197,9 @@ class DaemonClient:
                 answer.set_exception(error)
 
     def _told(self, error: KodaError) -> KodaError:
-        """An internal error with the last line of the daemon's log, which nobody else sees."""
+        """An internal error that says nothing to do, with the last line of the daemon's log: nobody else sees it."""
         lines = self._stderr.decode(errors="replace").strip().splitlines()
-        if error.kind != "internal" or not lines:
+        if error.kind != "internal" or error.user_action or not lines:
             return error
         return KodaError("internal", f"{error.message} It said: {lines[-1][:300]}")
 

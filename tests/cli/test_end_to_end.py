@@ -138,6 +138,17 @@ def test_failures_are_one_line(shop: Shop, arguments: list[str], code: int, erro
     assert err.count("\n") == 1
 
 
+def test_a_damaged_database_says_what_to_do(shop: Shop) -> None:
+    home = Path(shop.environment["KODA_HOME"])
+    home.mkdir()
+    (home / "sessions.db").write_text("this is no database\n" * 100)
+    code, out, err = shop.run("session", "list")
+    assert (code, out) == (1, "")
+    assert err.strip() == (
+        "koda-daemon: The file is not a session database. Move it away, or set KODA_HOME to another folder."
+    )
+
+
 def test_a_turn_that_fails_is_one(shop: Shop) -> None:
     shop.script({"steps": [{"type": "error", "kind": "auth.required", "message": "No key here."}]})
     code, out, _ = shop.run("prompt", "hello", "--model", "demo/scripted")
