@@ -24,6 +24,7 @@ HIDDEN_FOR = timedelta(days=1)
 """How long a session may take to be stored."""
 SNIPPET_FROM = 64 * 1024
 """Characters of a node in which the place of a match is looked for, to show it."""
+SYMBOLS_IN = 5_000
 INDEX_STEP = 100
 DELETE_STEP = 500
 
@@ -56,20 +57,24 @@ def list_sessions(
 
 
 def search(connection: Connection, query: str, cwd: str | None, limit: int) -> list[SearchHit]:
-    """The newest nodes with all words of ``query``. Symbols are looked for in the texts that the words leave: in all
-    of them where there is no word."""
+    """The newest nodes with all words of ``query``. Symbols, which no index has, are looked for in the newest
+    ``SYMBOLS_IN`` of the texts that the words leave."""
     words, symbols = match_expression(query), words_of(query)[1]
     if words is None and not symbols:
         return []
     matches = [] if words is None else [f"text : ({words})"]
-    wanted, values = "", list[str]()
     if cwd is not None:
         matches.append(f'folder : "{folder_word(cwd)}"')
-        wanted, values = " AND sessions.cwd = ?", [cwd]
-    wanted += " AND instr(node_text.text, ?)" * len(symbols)
-    values += symbols
-    if matches:
-        wanted, values = f" AND node_text MATCH ?{wanted}", [" AND ".join(matches), *values]
+    match, values = (" AND node_text MATCH ?", [" AND ".join(matches)]) if matches else ("", [])
+    wanted = match
+    if symbols:
+        newest = f"SELECT rowid FROM node_text WHERE true{match} ORDER BY rowid DESC LIMIT {SYMBOLS_IN}"  # noqa: S608
+        wanted += f" AND node_text.rowid >= (SELECT min(rowid) FROM ({newest}))"  # noqa: S608
+        wanted += " AND instr(node_text.text, ?)" * len(symbols)
+        values += [*values, *symbols]
+    if cwd is not None:
+        wanted += " AND sessions.cwd = ?"
+        values.append(cwd)
     # Newest first is the order of rowids: FTS5 then stops at the limit, where a ranking would visit every match.
     rows = connection.execute(
         f"SELECT sessions.id, nodes.id, substr(node_text.text, 1, {SNIPPET_FROM}), nodes.created_at"  # noqa: S608

@@ -135,7 +135,16 @@ async def search(folder: Path) -> None:
         await store(folder / "home", folder / "work", history(2_500, number), f"s{number}")
     async with daemon(folder) as koda:
         show("index 100,000 nodes", await took(koda.request("koda/session/search", timeout=300, query="x")), "ms")
-        for query in ("empty input", "f2499", "lexer pars", '"tests of the lexer"', "nowhere to be found", "line"):
+        for query in (
+            "empty input",
+            "f2499",
+            "lexer pars",
+            '"tests of the lexer"',
+            "nowhere to be found",
+            "line",
+            "→",
+            "line →",
+        ):
             times = [await took(koda.request("koda/session/search", query=query, limit=50)) for _ in range(9)]
             show(f"search {query!r}, p50", statistics.median(times), "ms", "< 50")
 
