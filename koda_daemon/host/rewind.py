@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from koda_daemon.base.errors import KodaError
 from koda_daemon.coding.checkpoints import Change, Conflicts, Difference, Plan, Step, display
+from koda_daemon.host.changes_beside import changed_beside
 from koda_daemon.host.changes_map import leaving, turns_of
 from koda_daemon.host.events import BranchCreated, HeadMoved
 from koda_daemon.host.lease import writes
@@ -165,6 +166,7 @@ async def _plan(live: LiveSession, to_id: str | None) -> Plan:
     left = turns_of(tree, files.turns, leaving(tree, live.session.head_id, to_id))
     staying = tree[to_id].turn_id if to_id is not None else None
     by_hand = await files.changed_by_hand(now, [turn for turn in left if turn.turn_id != staying])
+    by_hand |= await changed_beside(live, left, now)
     return await files.checkpoints.plan(now, await files.checkpoints.way_to(now, state), by_hand)
 
 

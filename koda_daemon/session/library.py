@@ -11,7 +11,7 @@ import msgspec
 from koda_daemon.ai.messages import Cost, Usage
 from koda_daemon.session import queries
 from koda_daemon.session.lease import Leases
-from koda_daemon.session.nodes import SearchHit, SessionInfo, UsageSum
+from koda_daemon.session.nodes import SearchHit, SessionInfo, TurnRecord, UsageSum
 from koda_daemon.session.search import Snippets, folder_word, match_expression, text_of_node, to_index, words_of
 
 if TYPE_CHECKING:
@@ -86,6 +86,19 @@ def search(connection: Connection, query: str, cwd: str | None, limit: int) -> l
     )
     cut = Snippets(query).of
     return [SearchHit(session_id=s, node_id=n, snippet=cut(text), created_at=at) for s, n, text, at in rows]
+
+
+def turns_beside(connection: Connection, session_id: str) -> list[tuple[str, TurnRecord]]:
+    """The turns of all other sessions that have the same folder, each with its session. One that was imported anew
+    has turns of this one, which do not count."""
+    rows = connection.execute(
+        "SELECT sessions.id, record FROM sessions AS own JOIN sessions ON sessions.cwd = own.cwd"
+        " JOIN turns ON turns.sid = sessions.sid"
+        " WHERE own.id = ?1 AND sessions.id <> ?1 AND NOT sessions.deleted AND status <> 'queued'"
+        " AND turn_id NOT IN (SELECT turn_id FROM turns WHERE sid = own.sid)",
+        (session_id,),
+    )
+    return [(id_, msgspec.json.decode(record, type=TurnRecord)) for id_, record in rows]
 
 
 def index_step(connection: Connection, limit: int = INDEX_STEP) -> bool:

@@ -36,6 +36,7 @@ _Page: TypeAlias = tuple[list[SessionInfo], str | None]
 _Hits: TypeAlias = list[SearchHit]
 _Sums: TypeAlias = list[UsageSum]
 _Daemons: TypeAlias = list[Daemon]
+_Turns: TypeAlias = list[tuple[str, TurnRecord]]
 
 ADOPT_STEP = 500
 CACHE_BYTES = 8 * 1024 * 1024
@@ -203,6 +204,10 @@ class SessionManager:
         while await self._store.write(library.index_step):
             pass
         return await self._store.read(lambda connection: library.search(connection, query, cwd, max(1, limit)))
+
+    async def turns_beside(self, session_id: str) -> _Turns:
+        """The turns that ran in other sessions of the same folder, with the ids of those."""
+        return await self._store.read(lambda connection: library.turns_beside(connection, session_id))
 
     async def usage(
         self,

@@ -377,22 +377,3 @@ async def test_without_git_turns_go_on_and_say_so(tmp_path: Path) -> None:
         # the conversation alone can still go back
         first = (await koda.request("koda/tree", sessionId=session))["nodes"][0]["id"]
         assert (await koda.request("koda/checkout", sessionId=session, nodeId=first))["headId"] == first
-
-
-@pytest.mark.asyncio
-async def test_two_sessions_in_one_folder_see_each_other_as_somebody_else(tmp_path: Path) -> None:
-    async with daemon(tmp_path) as koda:
-        one = await koda.new({"answers": [steps(call("bash", command="echo one > shared; echo 1 > a")), "Done."]})
-        two = await koda.new({"answers": [steps(call("bash", command="echo two > shared; echo 2 > b")), "Done."]})
-        await koda.prompt(one, "Go")
-        await koda.prompt(two, "Go")
-        preview = await koda.request("koda/rewind/preview", sessionId=one, toId=None)
-        assert {file["path"]: file.get("conflict", False) for file in preview["files"]} == {
-            "shared": True,
-            "a": False,
-            "b": True,
-        }
-        await koda.request("koda/rewind/apply", sessionId=two, toId=None)
-        assert (koda.workspace / "shared").read_text() == "one\n"
-        await koda.request("koda/rewind/apply", sessionId=one, toId=None)
-        assert list(koda.workspace.iterdir()) == []
